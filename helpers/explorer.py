@@ -1,0 +1,154 @@
+"""Explorers: a figure that answers one question, redrawn when a control moves."""
+
+import html
+import itertools
+import time
+
+import ipywidgets as widgets
+from IPython.display import display
+
+from helpers.plotting import figure_bundle
+
+EXPLORERS = []
+
+
+def explore(draw, controls, *, ask, start=None):
+    """Show controls and, below them, the figure that `draw` makes of their values; redraw when one moves.
+
+    `draw(**values)`: gets one keyword a control (spaces in the label become underscores) and returns
+    `(figure, alt)`: a matplotlib figure, which is closed here, and the sentence that says what it shows.
+    It must answer within 0.3 s: compute ahead what is slow.
+    `controls`: a dict from label to values: a list makes a slider over these values, a dict makes a menu from
+    its keys. `start`: a dict from label to the value shown first (default: each control's first).
+    `ask`: the question that the explorer answers, shown above the controls.
+    The first figure is an ordinary output, so that a reader without a kernel sees it.
+    Raises ValueError for controls without values, or a start that is not among them.
+    """
+    explorer = Explorer(draw, controls, ask, start or {})
+    EXPLORERS.append(explorer)
+    explorer.show()
+
+
+class Explorer:
+    """One explorer on the page; `explore` makes it, `sweep` tests it."""
+
+    def __init__(self, draw, controls, ask, start):
+        self.draw, self.ask = draw, ask
+        self.widgets = {
+            label: _widget(label, values, start) for label, values in controls.items()
+        }
+        unknown = set(start) - set(controls)
+        if unknown or not controls:
+            raise ValueError(
+                f"explore({ask!r}) starts {sorted(unknown)}, but its controls are {sorted(controls)}."
+            )
+        self.handle = None
+
+    def show(self):
+        """Display the question, the controls, and the first figure."""
+        box = widgets.VBox(
+            [widgets.HTML(f"<b>{html.escape(self.ask)}</b>"), *self.widgets.values()]
+        )
+        view = {"model_id": box.model_id, "version_major": 2, "version_minor": 0}
+        labels = ", ".join(self.widgets)
+        text = f"{self.ask}\nControls: {labels} (run the notebook to use them)"
+        display(
+            {"application/vnd.jupyter.widget-view+json": view, "text/plain": text},
+            raw=True,
+        )
+        self.handle = display(self._bundle(), raw=True, display_id=True)
+        for widget in self.widgets.values():
+            widget.observe(self._redraw, names="value")
+
+    def _bundle(self):
+        values = {
+            label.replace(" ", "_"): widget.value
+            for label, widget in self.widgets.items()
+        }
+        return figure_bundle(*self.draw(**values))
+
+    def _redraw(self, change):
+        try:
+            bundle = self._bundle()
+        except Exception as error:
+            # JupyterLab hides what a callback raises; the reader sees it where the figure stood.
+            bundle = {"text/plain": f"This figure could not be drawn: {error!r}"}
+            self.handle.update(bundle, raw=True)
+            raise
+        self.handle.update(bundle, raw=True)
+
+
+def _widget(label, values, start):
+    if not values:
+        raise ValueError(
+            f"The control {label!r} has no values: give a list for a slider or a dict for a menu."
+        )
+    chosen = start.get(
+        label, next(iter(values.values() if isinstance(values, dict) else values))
+    )
+    known = list(values.values() if isinstance(values, dict) else values)
+    if not any(chosen is one or chosen == one for one in known):
+        raise ValueError(
+            f"The control {label!r} starts at {chosen!r}, which is not among its values {known}."
+        )
+    kind = widgets.Dropdown if isinstance(values, dict) else widgets.SelectionSlider
+    options = (
+        list(values.items())
+        if isinstance(values, dict)
+        else [
+            (f"{one:g}" if isinstance(one, float) else str(one), one) for one in values
+        ]
+    )
+    layout = widgets.Layout(width="min(36em, 95%)")
+    # The description is the control's label, for a screen reader as well.
+    return kind(
+        options=options,
+        value=chosen,
+        description=label,
+        layout=layout,
+        style={"description_width": "10em"},
+    )
+
+
+def sweep(limit=0.3):
+    """Move every control of every explorer through its values, as a reader would, and time each redraw.
+
+    All combinations up to 64 are tried; beyond that, each control alone through its values, then all at their
+    first and all at their last. Returns a list of (ask, states tried, slowest seconds). Raises AssertionError
+    when a redraw takes longer than `limit` seconds twice running, and whatever a callback raises.
+    """
+    return [(explorer.ask, *_sweep_one(explorer, limit)) for explorer in EXPLORERS]
+
+
+def _sweep_one(explorer, limit):
+    controls = list(explorer.widgets.values())
+    first = [control.value for control in controls]
+    every = [[value for _, value in control.options] for control in controls]
+    states = list(itertools.islice(itertools.product(*every), 65))
+    if len(states) > 64:
+        states = [
+            [*first[:i], value, *first[i + 1 :]]
+            for i, values in enumerate(every)
+            for value in values
+        ]
+        states += [[values[0] for values in every], [values[-1] for values in every]]
+    slowest = 0.0
+    for state in states:
+        for control, value in zip(controls, state, strict=True):
+            seconds = _move(control, value)
+            if seconds > limit:  # once may be the machine's other work
+                _move(control, first[controls.index(control)])
+                seconds = min(seconds, _move(control, value))
+            slowest = max(slowest, seconds)
+            assert seconds <= limit, (
+                f"{explorer.ask}: {control.description} = {value} took {seconds:.2f} s, over {limit} s"
+            )
+    for control, value in zip(controls, first, strict=True):
+        control.value = value
+    return len(states), slowest
+
+
+def _move(control, value):
+    start = time.perf_counter()
+    control.value = value
+    return time.perf_counter() - start

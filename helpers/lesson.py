@@ -1,0 +1,201 @@
+"""Exercise checks, the reader's progress, and measured numbers held to their ranges."""
+
+import contextlib
+import datetime
+import html
+import json
+import os
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import platformdirs
+from IPython.display import HTML, display
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One notebook: its number, its file in `notebooks/` (None while it is being written), title, exercises."""
+
+    number: int
+    file: str | None
+    title: str
+    exercises: int = 0
+
+
+LESSONS = (
+    Lesson(0, "00_start_here.ipynb", "Start here"),
+    Lesson(
+        1,
+        "01_features_are_learned.ipynb",
+        "Deep learning automates feature engineering",
+        5,
+    ),
+    Lesson(2, "02_tensors.ipynb", "Tensors are the foundation", 6),
+    Lesson(3, "03_gradient_descent.ipynb", "Networks learn by gradient descent", 6),
+    Lesson(4, None, "Keras makes development simple"),
+    Lesson(5, None, "Overfitting must be watched and reduced"),
+    Lesson(6, None, "Convolutional networks for vision"),
+    Lesson(7, None, "Pretrained networks transfer"),
+    Lesson(8, None, "Recurrent networks for sequences"),
+    Lesson(9, None, "Text vectorisation"),
+    Lesson(10, None, "Generative models create"),
+    Lesson(11, None, "Limits: reasoning"),
+    Lesson(12, None, "Keep learning"),
+)
+
+
+def exercise_ids():
+    """The ids of all exercises, in order: a list of strings such as "1.1"."""
+    return [
+        f"{lesson.number}.{k}"
+        for lesson in LESSONS
+        for k in range(1, lesson.exercises + 1)
+    ]
+
+
+class check(contextlib.AbstractContextManager):
+    """Check one exercise: `with check("3.2"): assert answer == 3, "message"`.
+
+    Prints one line and goes on, so that a notebook runs to its end with exercises still open:
+    passed; not attempted yet (the stub raised NotImplementedError, or one of `attempts` is still `...`);
+    not yet (an assertion failed: its message says what was expected, what came and where to look).
+    Any other exception is a mistake in the attempt and reaches the reader as it is. The first pass is
+    remembered in the progress file.
+
+    `exercise`: an id such as "3.2"; an unknown one raises ValueError.
+    `attempts`: the values that the reader is to fill in, where the stub is `answer = ...`.
+    """
+
+    def __init__(self, exercise, *attempts):
+        if exercise not in exercise_ids():
+            raise ValueError(
+                f"check() got the exercise {exercise!r}, but helpers.lesson.LESSONS has no such exercise."
+            )
+        self.exercise = exercise
+        self.attempts = attempts
+
+    def __exit__(self, kind, error, trace):
+        if any(attempt is ... for attempt in self.attempts) or isinstance(
+            error, NotImplementedError
+        ):
+            print(f"○ Exercise {self.exercise}: not attempted yet")
+        elif isinstance(error, AssertionError):
+            message = (
+                str(error)
+                or f"This does not hold: {traceback.extract_tb(trace)[-1].line}"
+            )
+            print(f"✗ Exercise {self.exercise}: not yet. {message}")
+        elif error is None:
+            print(f"✓ Exercise {self.exercise}: passed")
+            _remember(self.exercise)
+        else:
+            return False
+        return True
+
+
+def progress_path():
+    """Where passed exercises are remembered: a JSON file on the reader's own machine, and nowhere else.
+
+    TWELVE_IDEAS_PROGRESS names another file.
+    """
+    default = (
+        platformdirs.user_data_path("deep-learning-in-twelve-ideas") / "progress.json"
+    )
+    return Path(os.environ.get("TWELVE_IDEAS_PROGRESS", default))
+
+
+def passed_exercises():
+    """The exercises passed so far: a dict from exercise id to the ISO date of the first pass.
+
+    A file that cannot be understood is kept beside the new one, under the ending `.broken`, and said.
+    """
+    path = progress_path()
+    if not path.exists():
+        return {}
+    try:
+        passed = json.loads(path.read_text(encoding="utf-8"))["passed"]
+        return {str(exercise): str(day) for exercise, day in passed.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        aside = path.with_suffix(".broken")
+        path.replace(aside)
+        print(
+            f"The progress file could not be understood. It is kept as {aside}; a new one is begun."
+        )
+        return {}
+
+
+def _remember(exercise):
+    path = progress_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{path}.lock", timeout=10):  # two notebooks may be open
+            passed = {exercise: datetime.date.today().isoformat()} | passed_exercises()
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps({"passed": passed}, indent=1), encoding="utf-8")
+            part.replace(path)
+    except OSError as error:
+        print(
+            f"(This pass could not be remembered in {path}: {error.strerror or error}.)"
+        )
+
+
+def progress_map():
+    """Draw the map of the twelve ideas with the reader's own progress, as a table, and name the next step."""
+    passed = passed_exercises()
+    rows, following = [], None
+    for lesson in LESSONS[1:]:
+        ids = [f"{lesson.number}.{k}" for k in range(1, lesson.exercises + 1)]
+        done = [exercise in passed for exercise in ids]
+        if following is None and not all(done):
+            following = lesson
+        title = html.escape(lesson.title)
+        link = f'<a href="{lesson.file}">{title}</a>' if lesson.file else title
+        marks = "".join("●" if one else "○" for one in done)
+        state = f"{sum(done)} of {len(done)}" if lesson.file else "in preparation"
+        rows.append(
+            f"<tr><td>{lesson.number}</td><td>{link}</td><td>{marks}</td><td>{state}</td></tr>"
+        )
+    head = "<tr><th>idea</th><th>lesson</th><th>exercises</th><th>passed</th></tr>"
+    if not passed:
+        step = "No exercise is passed yet. Begin with lesson 1."
+    elif following is None:
+        step = "Every exercise is passed."
+    else:
+        step = f"{len(passed)} passed so far. Next: lesson {following.number}."
+    display(HTML(f"<table>{head}{''.join(rows)}</table><p>{step}</p>"))
+
+
+def measured(name, value, between, *, reduced=None):
+    """Hold a measured number to the range that the prose quotes, and print both on one line.
+
+    `name`: what was measured, unique in the lesson. `value`: a number. `between`: (low, high), both included,
+    from several seeds of the full run. `reduced`: the range that holds in a reduced run, wherever a parameter
+    of the notebook changes the value; left out, `between` holds there too.
+
+    A reader whose number falls outside is told why that may be. In an unattended run (TWELVE_IDEAS_RUN is
+    "full" or "reduced") it raises AssertionError. Ranges that are not (low, high) raise ValueError.
+    """
+    for low, high in (between, reduced or between):
+        if not low <= high:
+            raise ValueError(
+                f"measured({name!r}) got the range ({low}, {high}): expected (low, high) with low <= high."
+            )
+    run = os.environ.get("TWELVE_IDEAS_RUN")
+    low, high = reduced if run == "reduced" and reduced is not None else between
+    inside = low <= value <= high
+    line = f"measured · {name} = {_number(value)} · range {_number(low)} to {_number(high)} · "
+    if inside:
+        print(line + "inside")
+        return
+    if run in ("full", "reduced"):
+        raise AssertionError(f"{line}outside, in a {run} run")
+    print(
+        line
+        + "outside: a parameter was changed, or this machine rounds differently from those measured"
+    )
+
+
+def _number(value):
+    return f"{int(value):d}" if float(value).is_integer() else f"{value:.4g}"

@@ -1,0 +1,243 @@
+"""One style for every figure, the pictures that recur, and alternative text on each."""
+
+import base64
+import html
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import display
+from matplotlib.colors import ListedColormap
+
+# Okabe and Ito (2008), distinct for colour-blind readers: blue, vermilion, green, purple, orange, sky, yellow, black.
+COLORS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#F0E442",
+    "#000000",
+)
+# Ten for the ten digits: the eight and two greys; the points also carry their digit's name.
+TEN = ListedColormap(
+    [*COLORS[:6], "#B8A800", "#000000", "#8C8C8C", "#7A3B00"], name="ten"
+)
+WIDTH = 7.0  # inches; at 100 dots an inch a figure is at most 700 pixels wide
+
+
+def set_style():
+    """Set matplotlib's defaults for all lessons. A white ground keeps figures readable on dark pages too."""
+    plt.rcParams.update(
+        {
+            "axes.grid": True,
+            "axes.prop_cycle": plt.cycler(color=COLORS),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlelocation": "left",
+            "figure.dpi": 100,
+            "figure.facecolor": "white",
+            "figure.figsize": (WIDTH, 3.4),
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "grid.alpha": 0.3,
+            "image.cmap": "gray_r",
+            "legend.frameon": False,
+            "lines.linewidth": 2,
+        }
+    )
+
+
+def figure_bundle(fig, alt):
+    """The MIME bundle of a figure, a dict: an HTML image that carries `alt`, and `alt` as plain text. Closes `fig`.
+
+    `alt`: a sentence of at least 20 characters that says what a reader who cannot see the figure must know;
+    a shorter one raises ValueError, and so does a figure over 7 inches wide.
+    """
+    if len(alt) < 20:
+        raise ValueError(
+            f"alt={alt!r} is too short: say in a sentence what the figure shows."
+        )
+    if fig.get_figwidth() > WIDTH:
+        raise ValueError(
+            f"The figure is {fig.get_figwidth()} inches wide: at most {WIDTH} fit the page."
+        )
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    plt.close(fig)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    image = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+    return {"text/html": image, "text/plain": alt}
+
+
+def show(fig, alt):
+    """Display a matplotlib figure with its alternative text, and close it. See `figure_bundle`."""
+    display(figure_bundle(fig, alt), raw=True)
+
+
+def image_grid(
+    images, titles=None, *, columns=10, cmap="gray_r", title=None, size=0.7, limits=None
+):
+    """A grid of small images: returns the figure.
+
+    `images`: array (n, height, width) or (n, height, width, 3), or a list of such. `titles`: n strings, or None.
+    `size`: inches an image is wide. `limits`: (darkest, brightest) value for all, or None for each its own.
+    """
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    low, high = limits or (None, None)
+    height = size * rows * (1.35 if titles is not None else 1.05) + (
+        0.4 if title else 0
+    )
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(min(WIDTH, size * columns), height), squeeze=False
+    )
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
+        ax.imshow(image, cmap=cmap, vmin=low, vmax=high)
+        if titles is not None:
+            ax.set_title(str(titles[i]), fontsize=9, loc="center", pad=2)
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return fig
+
+
+def training_curves(history, metric="accuracy", *, title):
+    """Training and validation curves of one metric, the gap between them shaded: returns the figure.
+
+    `history`: dict from metric name to a list with one value an epoch, such as `model.fit(...).history`;
+    the validation curve is drawn where the dict has "val_" + metric.
+    """
+    epochs = np.arange(1, len(history[metric]) + 1)
+    fig, ax = plt.subplots()
+    ax.plot(epochs, history[metric], "o-", label="training")
+    if f"val_{metric}" in history:
+        ax.plot(epochs, history[f"val_{metric}"], "s--", label="validation")
+        ax.fill_between(
+            epochs,
+            history[metric],
+            history[f"val_{metric}"],
+            alpha=0.15,
+            color="gray",
+            label="gap",
+        )
+    ax.set(
+        title=title,
+        xlabel="epoch",
+        ylabel=metric,
+        xticks=epochs[:: max(1, len(epochs) // 10)],
+    )
+    ax.legend()
+    return fig
+
+
+def confusion_matrix(targets, predictions, names, *, title):
+    """How often each class (row) was taken for each other (column): returns the figure.
+
+    `targets`, `predictions`: integer arrays (n,), values 0 … len(names) - 1. `names`: one string a class.
+    """
+    counts = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(counts, (np.asarray(targets), np.asarray(predictions)), 1)
+    fig, ax = plt.subplots(figsize=(4.6, 4.4))
+    off_diagonal = counts - np.diag(np.diag(counts))
+    ax.imshow(off_diagonal, cmap="Oranges")
+    for (i, j), count in np.ndenumerate(counts):
+        ax.text(
+            j,
+            i,
+            count,
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="gray" if i == j else "black",
+        )
+    ax.set(title=title, xlabel="predicted", ylabel="true")
+    ax.set_xticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), names)
+    ax.grid(False)
+    return fig
+
+
+def scatter_classes(points, labels, ax, *, names=None, size=4):
+    """Points of the plane coloured by class, each class's name at its median, on `ax`.
+
+    `points`: float array (n, 2). `labels`: integer array (n,). `names`: one string a class (default: the number).
+    """
+    for label in np.unique(labels):
+        own = points[labels == label]
+        color = TEN(int(label) % 10)
+        ax.scatter(own[:, 0], own[:, 1], s=size, color=color, alpha=0.5, linewidths=0)
+        name = str(label) if names is None else names[label]
+        box = {
+            "facecolor": "white",
+            "edgecolor": color,
+            "boxstyle": "round,pad=0.15",
+            "alpha": 0.9,
+        }
+        ax.text(
+            *np.median(own, axis=0),
+            name,
+            ha="center",
+            va="center",
+            fontsize=9,
+            bbox=box,
+        )
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+
+
+def decision_regions(predict, points, labels, ax, *, steps=120):
+    """The plane coloured by what `predict` answers there, with the labelled points on top, on `ax`.
+
+    `predict`: function from a float array (m, 2) to integer labels (m,). `points`: (n, 2). `labels`: (n,).
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.1 * (high - low)
+    x, y = (np.linspace(low[i] - margin[i], high[i] + margin[i], steps) for i in (0, 1))
+    grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    regions = np.asarray(predict(grid)).reshape(steps, steps)
+    ax.imshow(
+        regions,
+        extent=(x[0], x[-1], y[0], y[-1]),
+        origin="lower",
+        aspect="auto",
+        cmap=TEN,
+        vmin=0,
+        vmax=9,
+        alpha=0.25,
+    )
+    for label, marker in zip(np.unique(labels), "o^sDv", strict=False):
+        own = points[labels == label]
+        ax.scatter(
+            own[:, 0],
+            own[:, 1],
+            s=14,
+            marker=marker,
+            color=TEN(int(label)),
+            label=str(label),
+        )
+    ax.grid(False)
+    ax.legend(title="class")
+
+
+def landscape(x, y, loss, ax, *, path=None, log=False, labels=("w", "b")):
+    """A loss over two weights, as filled contours, with the path of a descent, on `ax`.
+
+    `x`: (n,), `y`: (m,) weight values. `loss`: (m, n). `path`: (steps, 2) visited weights, or None.
+    `log`: space the contours by the loss's logarithm. Points of the path off the map are not drawn.
+    """
+    values = np.log10(loss) if log else loss
+    contours = ax.contourf(x, y, values, levels=24, cmap="cividis")
+    ax.figure.colorbar(contours, ax=ax, label="log10 of the loss" if log else "loss")
+    if path is not None:
+        path = np.asarray(path)
+        ax.plot(
+            path[:, 0], path[:, 1], "o-", color="white", markersize=3, linewidth=1.2
+        )
+        ax.plot(*path[0], "s", color=COLORS[4], markersize=8, label="start")
+        ax.plot(*path[-1], "*", color=COLORS[1], markersize=13, label="end")
+        ax.legend(loc="upper right", labelcolor="white")
+    ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
+    ax.grid(False)
