@@ -1,0 +1,76 @@
+# What there is to do here; `make` alone lists it. Works with GNU make 3.81 and later.
+
+VENV ?= .venv
+PYTHON ?=
+SEEDS ?= 5
+PY = $(VENV)/bin/python
+INSTALLED = $(VENV)/.installed
+
+.PHONY: help lab test lint run seeds data lock clean
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+
+lab: $(INSTALLED) data ## install what is missing, fetch the data, open the lessons in JupyterLab
+	@set --; \
+	[ "$$(id -u)" != 0 ] || set -- "$$@" --allow-root; \
+	[ "$$(uname)" != Linux ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY$$BROWSER" ] || set -- "$$@" --no-browser; \
+	echo "Opening JupyterLab; Ctrl-C ends it. If no browser opens, open the address that it prints:"; \
+	exec $(PY) -m jupyterlab "$$@" --log-level=WARN --ServerApp.root_dir=. $(JUPYTER_ARGS) notebooks/00_start_here.ipynb
+
+test: lint data ## run all tests
+	@$(PY) -m pytest -n 2 --dist loadgroup
+
+lint: $(INSTALLED) ## check style and spelling
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m ruff format --check --quiet .
+	@$(PY) -m codespell_lib
+
+run: $(INSTALLED) data ## run every lesson in full and store its outputs and costs (NB=03: only that one)
+	@$(PY) tests/run.py run $(NB)
+
+seeds: $(INSTALLED) data ## run one lesson over several seeds and store what it measures (NB=03 SEEDS=5)
+	@$(if $(NB),,echo "Which lesson? For example: make seeds NB=03 SEEDS=5" >&2; exit 2;) \
+	$(PY) tests/run.py seeds $(NB) --seeds $(SEEDS)
+
+data: $(INSTALLED) ## fetch the data that is not here yet
+	@$(PY) -m helpers.data
+
+lock: ## pin the newest versions that requirements.txt admits (needs uv)
+	uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --group test \
+		--custom-compile-command "make lock" --output-file requirements.lock requirements.txt
+
+clean: ## remove the environment and what tools left; data and progress stay
+	rm -rf .venv .ci-venv .pytest_cache .ruff_cache tests/output
+	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
+
+# The environment: the locked packages, and helpers/ as a link to here so that lessons find it from any folder.
+$(INSTALLED): requirements.lock pyproject.toml
+	@set -e; \
+	if [ -x $(PY) ]; then :; \
+	elif command -v uv >/dev/null; then \
+		uv venv --quiet --clear --seed --python "$(or $(PYTHON),>=3.11,<3.14)" $(VENV); \
+	else \
+		right='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; \
+		for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+			if $$python -c "$$right" 2>/dev/null; then break; fi; \
+			python=; \
+		done; \
+		if [ -z "$$python" ]; then \
+			echo "Python 3.11, 3.12 or 3.13 is needed, and $(or $(PYTHON),python3) is none of them: $$($(or $(PYTHON),python3) --version 2>&1)." >&2; \
+			echo "Install one and name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; \
+			exit 1; \
+		fi; \
+		$$python -m venv --clear $(VENV); \
+	fi; \
+	if $(PY) -c 'import platform; exit((platform.system(), platform.machine()) != ("Darwin", "x86_64"))'; then \
+		echo "TensorFlow is not made for Macs with an Intel processor, nor for a Python made for them." >&2; \
+		echo "Open the lessons on Colab or Binder instead: see README.md." >&2; \
+		exit 1; \
+	fi; \
+	echo "Installing into $(VENV)"; \
+	if command -v uv >/dev/null; then set -- uv pip install --python $(PY); \
+	else set -- $(PY) -m pip install --disable-pip-version-check; fi; \
+	"$$@" --require-hashes -r requirements.lock; \
+	"$$@" --no-deps -e .; \
+	touch $(INSTALLED)
