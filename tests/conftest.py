@@ -37,3 +37,11 @@ def executed(tmp_path_factory, importable):
 def clean(executed):
     """A copy of the clean lesson to plant an error in."""
     return copy.deepcopy(executed)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Show what tests measured, passed ones too, at the end of the report."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == "measured":
+                terminalreporter.write_line(f"measured: {text}")

@@ -1,7 +1,7 @@
 """Every rule for a stored lesson that a program can see, each as a function `rule(nb, path) -> list of complaints`.
 
-`RULES` lists them all; `nb` is the notebook (NotebookNode), `path` where it lies. A complaint names the notebook and the
-cell, says what is wrong and what to do. Rules marked `ideas` hold for the lessons 1-12, not for lesson 0.
+`RULES` lists them all; `nb` is the notebook (NotebookNode), `path` where it lies. A complaint names the notebook and
+the cell, says what is wrong and what to do. Rules marked `ideas` hold for the lessons 1-12, not for lesson 0.
 """
 
 import ast
@@ -16,16 +16,16 @@ import struct
 import urllib.parse
 from pathlib import Path
 
+import lessons
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
-import lessons
 from helpers.lesson import LESSONS
 
 RULES = []
 WIDE = (5, 8, 10)
 NETWORK = re.compile(
-    r"https?://|\burllib\b|\brequests\b|\bwget\b|\bcurl\b|pip install|\bget_file\b|keras\.datasets|\bfetch_(openml|california)"
+    r"https?://|pip install|keras\.datasets|\b(urllib|requests|wget|curl|get_file|fetch_openml|kagglehub)\b"
 )
 MACHINE_PATHS = re.compile(r"/(home|root|Users|tmp|usr|opt)/|[A-Z]:\\\\?\w|site-packages")
 NUMBER = re.compile(r"(?<![\w.])(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(e[+-]?\d+)?(\s*%)?")
@@ -216,11 +216,12 @@ def size(nb, path, lesson):
     if not low <= count <= high:
         yield "notebook", f"{count} words of prose outside <details>: {low} to {high} are allowed"
     lengths = {cell.id: len(lines(cell)) for cell in cells(nb, "code")}
-    if statistics.median(lengths.values()) > 6:
-        yield "notebook", f"the median code cell has {statistics.median(lengths.values())} lines, at most 6: split or move"
+    median = statistics.median(lengths.values())
+    if median > 6:
+        yield "notebook", f"the median code cell has {median} lines, at most 6: split cells, or move code to helpers/"
     for cell, length in lengths.items():
         if length > 30:
-            yield cell, f"{length} lines of code, at most 30: split the cell, or move what is not the lesson to helpers/"
+            yield cell, f"{length} lines of code, at most 30: split it, or move what is not the lesson to helpers/"
     if len(cells(nb, "markdown")) < len(lengths):
         yield "notebook", f"{len(lengths)} code cells but only {len(cells(nb, 'markdown'))} of prose: at least as many"
 

@@ -21,7 +21,6 @@ def path(tmp_path):
     return tmp_path / NAME
 
 
-
 @pytest.mark.parametrize("path", lessons.lessons(), ids=lambda path: path.stem)
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
 def test_lesson(rule, path):

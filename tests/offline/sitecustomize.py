@@ -1,4 +1,4 @@
-"""On PYTHONPATH, this keeps every Python process from talking to another machine; the machine itself stays reachable."""
+"""On PYTHONPATH, this keeps every Python process from reaching another machine. Its own stays reachable."""
 
 import ipaddress
 import socket

@@ -1,0 +1,128 @@
+"""Checks tell right from wrong, and explorers answer: each lesson is run once, its exercises solved in many ways."""
+
+import functools
+import json
+import re
+import tempfile
+from pathlib import Path
+
+import lessons
+import nbformat
+import pytest
+import rules
+import yaml
+from test_reduced import TESTS, reduced_parameters
+
+EXPLORER_SECONDS = 0.3
+SWEEP = f"""import json
+from helpers.explorer import sweep
+print(json.dumps(sweep(limit={EXPLORER_SECONDS})))"""
+
+
+def wrong_answers(path):
+    """Typical wrong answers to a lesson's exercises: a dict from k ("1", …) to a list of {why, code, says}."""
+    file = TESTS / "wrong_answers" / f"{path.stem[:2]}.yml"
+    return {str(k): answers for k, answers in yaml.safe_load(file.read_text("utf-8")).items()} if file.exists() else {}
+
+
+def solved(nb, wrong):
+    """A copy of a lesson in which every exercise is tried with its solution and its wrong answers.
+
+    After `exercise-k-check` come cells `exercise-k-try-solution`, `exercise-k-try-1` … each with the check again; then
+    the stub once more, so that nothing leaks into what follows. They may fail: the outputs tell. The last cell,
+    `sweep`, moves every explorer.
+    """
+    copy = nbformat.from_dict(nb)
+    copy.cells = []
+    cells = rules.by_id(nb)
+    for cell in nb.cells:
+        copy.cells.append(cell)
+        match = re.fullmatch(r"exercise-(\d+)-check", cell.id)
+        if not match:
+            continue
+        k = match[1]
+        tries = {"solution": solution(cells[f"exercise-{k}-help"].source)}
+        tries |= {str(i): answer["code"] for i, answer in enumerate(wrong.get(k, []), 1)}
+        for name, code in tries.items():
+            copy.cells.append(_free(f"exercise-{k}-try-{name}", code))
+            copy.cells.append(_free(f"exercise-{k}-try-{name}-check", cell.source))
+        copy.cells.append(_free(f"exercise-{k}-try-stub", cells[f"exercise-{k}-attempt"].source))
+    copy.cells.append(_free("sweep", SWEEP))
+    return copy
+
+
+def solution(help_):
+    """The code that the help of an exercise gives as its solution; empty where there is none."""
+    found = [code for summary, body in rules.folded(help_) if summary == "Solution" for code in rules.fences(body)]
+    return found[0] if found else ""
+
+
+def _free(id, source):
+    return nbformat.v4.new_code_cell(source, id=id, metadata={"tags": ["raises-exception"]})
+
+
+def exercise_complaints(executed, wrong, number):
+    """What went otherwise than it must in a lesson made by `solved` and then run; a line each."""
+    cells = rules.by_id(executed)
+    complaints = []
+
+    def expect(id, start, says=""):
+        for name in (id.removesuffix("-check"), id):
+            failed = [text for kind, text in rules.output_texts(cells.get(name, {})) if kind in ("error", "stderr")]
+            complaints.extend(f"`{name}` fails: {text}" for text in failed)
+        got = "\n".join(text for _, text in rules.output_texts(cells[id])).strip()
+        line = next((line for line in got.splitlines() if line.startswith(start)), "")
+        if not line or says not in line and not re.search(says, line):
+            complaints.append(f"`{id}` must give {start!r}{f' and say {says!r}' if says else ''}, it gives {got!r}")
+
+    count = sum(bool(re.fullmatch(r"exercise-\d+", id)) for id in cells)
+    for k in map(str, range(1, count + 1)):
+        exercise = f"Exercise {number}.{k}"
+        expect(f"exercise-{k}-check", f"○ {exercise}: not attempted yet")
+        expect(f"exercise-{k}-try-solution-check", f"✓ {exercise}: passed")
+        if len(wrong.get(k, [])) < 2:
+            complaints.append(f"exercise {k} needs 2 wrong answers or more in tests/wrong_answers/{number:02d}.yml")
+        for i, answer in enumerate(wrong.get(k, []), 1):
+            expect(f"exercise-{k}-try-{i}-check", f"✗ {exercise}: not yet. ", answer["says"])
+    complaints += [f"wrong answers to exercise {k}, which is not there" for k in wrong if not 1 <= int(k) <= count]
+    return complaints
+
+
+def explorer_complaints(executed):
+    """What is wrong with the explorers of a lesson made by `solved` and then run; a line each."""
+    outputs = list(rules.output_texts(rules.by_id(executed)["sweep"]))
+    complaints = [f"{kind}: {text}" for kind, text in outputs if kind in ("stderr", "error")]
+    swept = [line for line in "".join(text for kind, text in outputs if kind == "stdout").splitlines() if line]
+    found = json.loads(swept[-1]) if swept and not complaints else []
+    if len(found) < 2 and not complaints:
+        complaints.append(f"{len(found)} explorers, at least 2 are needed")
+    complaints += [f"the explorer {ask!r} has one state only" for ask, states, _ in found if states < 2]
+    return complaints
+
+
+@functools.cache
+def executed(path, parameters):
+    """The lesson at `path`, made by `solved` and run with `parameters` (JSON text)."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        nbformat.write(solved(lessons.read(path), wrong_answers(path)), copy)
+        return lessons.run_lesson(copy, json.loads(parameters), run="reduced").notebook
+
+
+def ideas():
+    """The lessons 1-12 that are written, each a group of its own, since its two tests share one run."""
+    paths = [path for path in lessons.lessons() if not path.name.startswith("00")]
+    return [pytest.param(path, id=path.stem, marks=pytest.mark.xdist_group(f"solved-{path.stem}")) for path in paths]
+
+
+@pytest.mark.parametrize("path", ideas())
+def test_exercises(path):
+    run = executed(path, json.dumps(reduced_parameters().get(path.stem, {})))
+    complaints = exercise_complaints(run, wrong_answers(path), int(path.stem[:2]))
+    assert not complaints, "\n".join(["", *complaints])
+
+
+@pytest.mark.parametrize("path", ideas())
+def test_explorers(path):
+    complaints = explorer_complaints(executed(path, json.dumps(reduced_parameters().get(path.stem, {}))))
+    assert not complaints, "\n".join(["", *complaints])
