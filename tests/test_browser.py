@@ -1,0 +1,260 @@
+"""Every lesson as a reader meets it: JupyterLab in a browser, run from the top, an explorer moved, an exercise solved."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import lessons
+import pytest
+import rules
+from test_exercises import solution
+from test_reduced import TESTS, reduced_parameters
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+# One JupyterLab for all of these, so one worker.
+pytestmark = pytest.mark.xdist_group("browser")
+SCREENSHOTS = TESTS / "output" / "screenshots"
+MINUTE = 60_000  # milliseconds, as Playwright counts
+CELLS = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell"
+BAD_OUTPUT = ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in ("stderr", "error"))
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
+    "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page, also those out of sight
+}
+
+
+class Lab:
+    """A JupyterLab on copies of the lessons, with reduced parameters, no outputs, and folders of its own.
+
+    The copies lie in `notebooks`, the progress file beside them; nothing of the person who runs the tests is used.
+    """
+
+    def __init__(self, folder):
+        self.notebooks = folder / "notebooks"
+        self.notebooks.mkdir()
+        self.token = secrets.token_hex()
+        for path in lessons.lessons():
+            copy = lessons.prepare(path, self.notebooks / path.name, reduced_parameters().get(path.stem, {}))
+            nb = lessons.read(copy)
+            for cell in rules.cells(nb, "code"):
+                cell.outputs, cell.execution_count = [], None
+            lessons.write(nb, copy)
+        for name, values in SETTINGS.items():
+            file = folder / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(values))
+        own = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"]
+        own += ["JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"]
+        env = os.environ | {name: str(folder / name) for name in own}
+        env |= {"TWELVE_IDEAS_RUN": "reduced", "TWELVE_IDEAS_PROGRESS": str(folder / "progress.json")}
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = folder / "jupyterlab.log"
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
+        command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}", "--LabApp.news_url=None"]
+        command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.notebooks, env=env, stdout=log, stderr=log, start_new_session=True
+            )
+        self.wait()
+
+    def wait(self):
+        end = time.monotonic() + 60
+        while time.monotonic() < end and self.process.poll() is None:
+            with contextlib.suppress(urllib.error.URLError, ConnectionError):
+                return self.ask("GET", "api/status")
+            time.sleep(0.3)
+        self.stop()
+        raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text('utf-8', 'replace')}")
+
+    def ask(self, method, what):
+        """Ask the server's own interface; the answer decoded."""
+        request = urllib.request.Request(f"{self.url}/{what}", method=method)
+        request.add_header("Authorization", f"token {self.token}")
+        return json.loads(urllib.request.urlopen(request, timeout=10).read() or "null")
+
+    def address(self, path):
+        return f"{self.url}/lab/workspaces/{path.stem}/tree/{path.name}?reset&token={self.token}"
+
+    def end_kernel(self, path):
+        for session in self.ask("GET", "api/sessions"):
+            if session["name"] == path.name or session["path"] == path.name:
+                self.ask("DELETE", f"api/sessions/{session['id']}")
+
+    def stop(self):
+        if self.process.poll() is None:
+            # Asked politely, JupyterLab ends its kernels.
+            self.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(20)
+        self.process.kill()
+
+
+class Notebook:
+    """One lesson in a page of the browser."""
+
+    def __init__(self, lab, browser, path):
+        self.lab, self.path = lab, path
+        self.nb = lessons.read(lab.notebooks / path.name)
+        self.page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        self.page.set_default_timeout(MINUTE)
+        self.page.goto(lab.address(path))
+        # Before the kernel is idle, running would ask which kernel to take.
+        self.page.get_by_text("| Idle").first.wait_for(timeout=2 * MINUTE)
+
+    def cell(self, id):
+        """The cell with this id, in the page."""
+        at = [cell.id for cell in self.nb.cells].index(id)
+        return self.page.locator(CELLS).nth(at)
+
+    def run_all(self, seconds=300):
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.page.locator('[data-command="runmenu:run-all"]').click()
+        code = [cell for cell in rules.cells(self.nb, "code") if cell.source.strip()]
+        self.wait_for_count(self.cell(code[-1].id), seconds)
+        self.fail_on_errors()
+
+    def wait_for_count(self, cell, seconds=120, after=""):
+        """Wait until a cell shows an execution count, another one than `after`."""
+        self.page.wait_for_function(
+            """([cell, after]) => {
+                const count = cell.querySelector(".jp-InputPrompt").textContent;
+                return /\\[\\d+\\]/.test(count) && count !== after
+                    || document.querySelector('[data-mime-type="application/vnd.jupyter.error"]');
+            }""",
+            arg=[cell.element_handle(), after],
+            timeout=seconds * 1000,
+        )
+
+    def fail_on_errors(self):
+        bad = self.page.locator(BAD_OUTPUT).all_text_contents()
+        bad += self.page.get_by_text("Error displaying widget").all_text_contents()
+        if bad:
+            self.screenshot("failed")
+        assert not bad, f"{self.path.stem} shows: {bad}"
+
+    def run(self, id):
+        """Run one cell; returns the text of its output."""
+        cell = self.cell(id)
+        before = cell.locator(".jp-InputPrompt").text_content()
+        cell.locator(".cm-content").click()
+        self.page.keyboard.press("Control+Enter")
+        self.wait_for_count(cell, after=before)
+        self.fail_on_errors()
+        return cell.locator(".jp-OutputArea").inner_text()
+
+    def write(self, id, source):
+        """Replace the source of a cell, as a reader does by pasting."""
+        self.cell(id).locator(".cm-content").click()
+        self.page.keyboard.press("ControlOrMeta+a")
+        self.page.keyboard.insert_text(source)
+
+    def move_explorer(self):
+        """Move one explorer's control by the keyboard and wait until its figure is another."""
+        cell = self.page.locator(CELLS).filter(has=self.page.locator(".jupyter-widgets")).first
+        figure = cell.locator(".jp-OutputArea img").last
+        before = figure.get_attribute("src")
+        control = cell.locator(".noUi-handle, select").first
+        keys = (
+            ["ArrowRight", "ArrowLeft"] if control.evaluate("it => it.tagName") == "DIV" else ["ArrowDown", "ArrowUp"]
+        )
+        for key in keys:  # the control may stand at its end
+            control.focus()
+            self.page.keyboard.press(key)
+            with contextlib.suppress(playwright.TimeoutError):
+                playwright.expect(figure).not_to_have_attribute("src", before, timeout=5_000)
+                break
+        assert figure.get_attribute("src") != before, f"{self.path.stem}: the explorer's figure stays as it was"
+        self.fail_on_errors()
+
+    def screenshot(self, name=""):
+        """Keep the whole notebook as pictures of at most 6,000 pixels height, to look at."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.set_viewport_size({"width": 1200, "height": 6000})
+        scroll = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer").first
+        height = scroll.evaluate("it => it.scrollHeight")
+        shown = scroll.evaluate("it => it.clientHeight")
+        for k, top in enumerate(range(0, height, shown), 1):
+            scroll.evaluate("(it, top) => it.scrollTo(0, top)", top)
+            self.page.wait_for_timeout(300)
+            scroll.screenshot(path=SCREENSHOTS / f"{'-'.join(filter(None, [self.path.stem, name, str(k)]))}.png")
+        self.page.set_viewport_size({"width": 1200, "height": 1000})
+
+    def close(self):
+        self.page.close()
+        self.lab.end_kernel(self.path)
+
+
+def find_chromium(chromium):
+    """Where Chromium is: the system's, else Playwright's own; None where there is none."""
+    named = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome")))
+    return next(named, chromium.executable_path if Path(chromium.executable_path).exists() else None)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        if (path := find_chromium(started.chromium)) is None:
+            pytest.skip("no Chromium or Chrome is installed here: lessons were not tried in a browser")
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def lab(browser, tmp_path_factory):
+    lab = Lab(tmp_path_factory.mktemp("lab"))
+    yield lab
+    lab.stop()
+
+
+@pytest.fixture(scope="module")
+def start(lab, browser):
+    """Lesson 0, run once from the top and kept open: its map is looked at again after each lesson."""
+    notebook = Notebook(lab, browser, lessons.find("0"))
+    notebook.run_all()
+    yield notebook
+    notebook.close()
+
+
+def map_cell(nb):
+    return next(cell.id for cell, _ in rules.calls(nb, "progress_map"))
+
+
+def test_start_here(start):
+    start.screenshot()
+    assert start.cell(map_cell(start.nb)).locator(".jp-OutputArea table").count() == 1
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in lessons.lessons() if path.stem[:2] != "00"], ids=lambda path: path.stem
+)
+def test_lesson(path, start, lab, browser):
+    notebook = Notebook(lab, browser, path)
+    try:
+        notebook.run_all()
+        notebook.move_explorer()
+        before = start.run(map_cell(start.nb))
+        notebook.write("exercise-1-attempt", solution(rules.by_id(notebook.nb)["exercise-1-help"].source))
+        notebook.run("exercise-1-attempt")
+        assert f"✓ Exercise {int(path.stem[:2])}.1: passed" in notebook.run("exercise-1-check")
+        after = start.run(map_cell(start.nb))
+        assert before != after, "the map in lesson 0 does not show the exercise that was passed"
+        notebook.screenshot()
+        start.screenshot(f"after-{path.stem[:2]}")
+    finally:
+        notebook.close()
