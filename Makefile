@@ -16,7 +16,8 @@ lab: $(INSTALLED) data ## install what is missing, fetch the data, open the less
 	[ "$$(id -u)" != 0 ] || set -- "$$@" --allow-root; \
 	[ "$$(uname)" != Linux ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY$$BROWSER" ] || set -- "$$@" --no-browser; \
 	echo "Opening JupyterLab; Ctrl-C ends it. If no browser opens, open the address that it prints:"; \
-	exec $(PY) -m jupyterlab "$$@" --log-level=WARN --ServerApp.root_dir=. $(JUPYTER_ARGS) notebooks/00_start_here.ipynb
+	exec $(PY) -m jupyterlab "$$@" --log-level=WARN --ServerApp.root_dir=. \
+		--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(JUPYTER_ARGS)
 
 test: lint data ## run all tests
 	@$(PY) -m pytest -n 2 --dist loadgroup

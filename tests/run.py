@@ -226,7 +226,7 @@ def run(paths: list[Path], cell_timeout: int = 120, costs_file: Path = COSTS, re
 def _failure(job: Job, error: Exception) -> str:
     """What to print of a run that failed: which, where, why, and the traceback."""
     if isinstance(error, LessonError):
-        return f"{job}: {error}\n{error.trace}".rstrip()
+        return f"{job}{str(error).removeprefix(error.lesson)}\n{error.trace}".rstrip()
     return f"{job}: {''.join(traceback.format_exception(error))}".rstrip()
 
 
@@ -285,10 +285,6 @@ def main(arguments: list[str] | None = None) -> int:
     seeds_parser.add_argument("--seeds", type=int, default=5, help="how many (default 5)")
     options = parser.parse_args(arguments)
 
-    def stop(signum, frame):
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
     try:
         if options.command == "run":
             paths = [lessons.find(name) for name in options.lessons] or lessons.lessons()
@@ -305,5 +301,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if wrong else 0
 
 
+def _stop(signum, frame):
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)  # to end as Ctrl-C does: kernels stopped, notebooks whole
     sys.exit(main())
