@@ -66,7 +66,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	fi; \
 	if $(PY) -c 'import platform; exit((platform.system(), platform.machine()) != ("Darwin", "x86_64"))'; then \
 		echo "TensorFlow is not made for Macs with an Intel processor, nor for a Python made for them." >&2; \
-		echo "Open the lessons on Colab or Binder instead: see README.md." >&2; \
+		echo "Open the lessons on a hosted service instead, such as Binder or Colab." >&2; \
 		exit 1; \
 	fi; \
 	echo "Installing into $(VENV)"; \
