@@ -167,9 +167,9 @@ def head(nb, path, lesson):
 def opening(nb, path, lesson):
     """The fixed cells at the top stand in their order, and set up in 15 lines at most."""
     wanted = ["head", "cost", "setup"] + (["parameters", "seed"] if lesson.number else [])
-    found = [cell.id for cell in nb.cells[: len(wanted)]]
-    if found != wanted:
-        yield found[-1], f"the notebook must open with the cells {wanted}, it opens with {found}"
+    found = [cell.id for cell in nb.cells if cell.id in wanted]
+    if found != wanted or found[:3] != [cell.id for cell in nb.cells[:3]]:
+        yield "notebook", f"it must open with the cells {wanted[:3]}, and have {wanted} in this order, not {found}"
     cost = by_id(nb).get("cost")
     if cost and not (re.search(r"\d+ min", cost.source) and re.search(r"\d [GM]B", cost.source)):
         yield "cost", "minutes and memory (GB) are missing: `make run` writes this cell"
@@ -261,11 +261,11 @@ def exercises(nb, path, lesson):
     for k in range(1, count + 1):
         number, first = f"{lesson.number}.{k}", f"exercise-{k}"
         parts = [first, f"{first}-attempt", f"{first}-check", f"{first}-help"]
-        at = ids.index(first) if first in ids else len(ids)
-        if ids[at : at + 4] != parts:
-            yield first, f"the cells {parts} must follow one another, found {ids[at : at + 4]}"
+        at = [ids.index(part) for part in parts if part in ids]
+        if len(at) < 4 or at != sorted(at) or any(not id.startswith(first) for id in ids[at[0] : at[3]]):
+            yield first, f"the cells {parts} must follow one another, with no others between than {first}-…"
             continue
-        statement, attempt, check, help_ = (nb.cells[at + i].source for i in range(4))
+        statement, attempt, check, help_ = (nb.cells[i].source for i in at)
         if not re.match(rf"### Exercise {re.escape(number)} · \S", statement):
             yield first, f"the heading must be `### Exercise {number} · title`"
         if "..." not in attempt and "NotImplementedError" not in attempt:

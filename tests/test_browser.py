@@ -1,11 +1,10 @@
-"""Every lesson as a reader meets it: JupyterLab in a browser, run from the top, an explorer moved, an exercise solved."""
+"""Every lesson as a reader meets it: in JupyterLab, run from the top, an explorer moved, an exercise solved."""
 
 import contextlib
 import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -78,7 +77,7 @@ class Lab:
             with contextlib.suppress(urllib.error.URLError, ConnectionError):
                 return self.ask("GET", "api/status")
             time.sleep(0.3)
-        self.stop()
+        self.process.kill()
         raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text('utf-8', 'replace')}")
 
     def ask(self, method, what):
@@ -96,12 +95,11 @@ class Lab:
                 self.ask("DELETE", f"api/sessions/{session['id']}")
 
     def stop(self):
-        if self.process.poll() is None:
-            # Asked politely, JupyterLab ends its kernels.
-            self.process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(20)
-        self.process.kill()
+        try:
+            self.ask("POST", "api/shutdown")  # ends the kernels too
+            self.process.wait(30)
+        finally:
+            self.process.kill()
 
 
 class Notebook:
@@ -182,11 +180,11 @@ class Notebook:
         self.fail_on_errors()
 
     def screenshot(self, name=""):
-        """Keep the whole notebook as pictures of at most 6,000 pixels height, to look at."""
+        """Keep the whole notebook as pictures to look at, one below the other."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.set_viewport_size({"width": 1200, "height": 6000})
+        self.page.set_viewport_size({"width": 1200, "height": 2400})
         scroll = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer").first
-        height = scroll.evaluate("it => it.scrollHeight")
+        height = scroll.evaluate("it => [...it.querySelectorAll('.jp-Cell')].pop().getBoundingClientRect().bottom")
         shown = scroll.evaluate("it => it.clientHeight")
         for k, top in enumerate(range(0, height, shown), 1):
             scroll.evaluate("(it, top) => it.scrollTo(0, top)", top)

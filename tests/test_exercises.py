@@ -119,10 +119,10 @@ def ideas():
 def test_exercises(path):
     run = executed(path, json.dumps(reduced_parameters().get(path.stem, {})))
     complaints = exercise_complaints(run, wrong_answers(path), int(path.stem[:2]))
-    assert not complaints, "\n".join(["", *complaints])
+    assert not complaints, "\n".join(complaints)
 
 
 @pytest.mark.parametrize("path", ideas())
 def test_explorers(path):
     complaints = explorer_complaints(executed(path, json.dumps(reduced_parameters().get(path.stem, {}))))
-    assert not complaints, "\n".join(["", *complaints])
+    assert not complaints, "\n".join(complaints)

@@ -103,7 +103,7 @@ def reduced_complaints(outcome, number):
 def test_lesson(path, tmp_path, record_property):
     outcome = run_reduced(path, reduced_parameters().get(path.stem, {}), tmp_path)
     complaints = reduced_complaints(outcome, int(path.stem[:2]))
-    assert not complaints, "\n".join(["", *complaints])
+    assert not complaints, "\n".join(complaints)
     memory = next((text for kind, text in rules.output_texts(outcome.notebook.cells[-1]) if kind == "stdout"), "")
     record_property("measured", f"{path.stem}: {outcome.seconds:.0f} s reduced (aim {AIM_SECONDS}), {memory.strip()}")
 

@@ -28,7 +28,7 @@ def path(tmp_path):
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
 def test_lesson(rule, path):
     complaints = rule(lessons.read(path), path)
-    assert not complaints, "\n".join(["", *complaints])
+    assert not complaints, "\n".join(complaints)
 
 
 def edit(id, old, new):
@@ -79,9 +79,10 @@ def rename(old, new):
 
 
 def swap(nb):
-    nb.cells[7], nb.cells[8] = nb.cells[8], nb.cells[7]
-    at = [cell.id for cell in nb.cells].index("exercise-2-help")
-    nb.cells[at], nb.cells[at - 1] = nb.cells[at - 1], nb.cells[at]
+    """A planted error: two cells before `seed` and two before the help of an exercise changed about."""
+    for id in ("seed", "exercise-2-help"):
+        at = [cell.id for cell in nb.cells].index(id)
+        nb.cells[at], nb.cells[at - 1] = nb.cells[at - 1], nb.cells[at]
 
 
 def image(alt='alt="A square that is entirely black."', width=100):
@@ -105,6 +106,7 @@ PLANTED = [
     ("head", edit("head", "- draw a line\n", ""), "it lists 2"),
     ("head", edit("head", "Before this", "Before"), "*Before this* is missing"),
     ("opening", drop("cost"), "must open with the cells"),
+    ("opening", swap, "must open with the cells"),
     ("opening", edit("cost", "0.2 GB", "little"), "minutes and memory"),
     ("opening", edit("setup", "\n", "\n\n\n\n"), "at most 15"),
     ("parameters", meta("parameters", tags=[]), "is missing"),
