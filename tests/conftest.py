@@ -16,6 +16,22 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Side by side, the tests of one file stay in one worker, so that they share what they start; in the two files
+    that run lessons, the tests of one lesson do. (`--dist loadgroup` itself loses its groups under pytest 9.2.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByLesson(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file, _, test = nodeid.partition("::")
+            return file + test.partition("[")[2] if file.endswith(("test_exercises.py", "test_reduced.py")) else file
+
+    config.option.loadscopereorder = False  # keep the order of FIRST
+    return ByLesson(config, log) if config.option.dist == "loadgroup" else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def importable():
     """Kernels that the tests start find `helpers` wherever a notebook lies, installed or not."""

@@ -16,13 +16,11 @@ from pathlib import Path
 import lessons
 import pytest
 import rules
-from test_exercises import solution
+from test_exercises import ideas, solution
 from test_reduced import TESTS, reduced_parameters
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-# One JupyterLab for all of these, so one worker.
-pytestmark = pytest.mark.xdist_group("browser")
 SCREENSHOTS = TESTS / "output" / "screenshots"
 MINUTE = 60_000  # milliseconds, as Playwright counts
 CELLS = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell"
@@ -184,7 +182,7 @@ class Notebook:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.set_viewport_size({"width": 1200, "height": 2400})
         scroll = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer").first
-        height = scroll.evaluate("it => [...it.querySelectorAll('.jp-Cell')].pop().getBoundingClientRect().bottom")
+        height = int(scroll.evaluate("it => [...it.querySelectorAll('.jp-Cell')].pop().getBoundingClientRect().bottom"))
         shown = scroll.evaluate("it => it.clientHeight")
         for k, top in enumerate(range(0, height, shown), 1):
             scroll.evaluate("(it, top) => it.scrollTo(0, top)", top)
@@ -238,9 +236,7 @@ def test_start_here(start):
     assert start.cell(map_cell(start.nb)).locator(".jp-OutputArea table").count() == 1
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in lessons.lessons() if path.stem[:2] != "00"], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", ideas(), ids=lambda path: path.stem)
 def test_lesson(path, start, lab, browser):
     notebook = Notebook(lab, browser, path)
     try:

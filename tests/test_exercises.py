@@ -110,19 +110,18 @@ def executed(path, parameters):
 
 
 def ideas():
-    """The lessons 1-12 that are written, each a group of its own, since its two tests share one run."""
-    paths = [path for path in lessons.lessons() if not path.name.startswith("00")]
-    return [pytest.param(path, id=path.stem, marks=pytest.mark.xdist_group(f"solved-{path.stem}")) for path in paths]
+    """The lessons 1-12 that are written."""
+    return [path for path in lessons.lessons() if not path.name.startswith("00")]
 
 
-@pytest.mark.parametrize("path", ideas())
+@pytest.mark.parametrize("path", ideas(), ids=lambda path: path.stem)
 def test_exercises(path):
     run = executed(path, json.dumps(reduced_parameters().get(path.stem, {})))
     complaints = exercise_complaints(run, wrong_answers(path), int(path.stem[:2]))
     assert not complaints, "\n".join(complaints)
 
 
-@pytest.mark.parametrize("path", ideas())
+@pytest.mark.parametrize("path", ideas(), ids=lambda path: path.stem)
 def test_explorers(path):
     complaints = explorer_complaints(executed(path, json.dumps(reduced_parameters().get(path.stem, {}))))
     assert not complaints, "\n".join(complaints)

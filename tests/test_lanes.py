@@ -15,7 +15,6 @@ import test_exercises
 import test_reduced
 from fixtures.clean import NAME
 
-pytestmark = pytest.mark.xdist_group("clean lesson")
 QUICK = {"SAMPLES": 100}
 WRONG = {
     str(k): [

@@ -12,9 +12,6 @@ from rules import by_id
 
 from helpers.lesson import LESSONS
 
-# All that use the clean lesson run in one worker, which executes it once.
-on_clean = pytest.mark.xdist_group("clean lesson")
-
 
 @pytest.fixture
 def path(tmp_path):
@@ -198,13 +195,11 @@ def tables(monkeypatch):
     return content
 
 
-@on_clean
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
 def test_clean_lesson_keeps(rule, clean, path, tables):
     assert rule(clean, path) == []
 
 
-@on_clean
 @pytest.mark.parametrize("name, plant, says", PLANTED, ids=[f"{name}: {says}" for name, _, says in PLANTED])
 def test_planted_error_is_found(name, plant, says, clean, path):
     plant(clean)
@@ -213,7 +208,6 @@ def test_planted_error_is_found(name, plant, says, clean, path):
     assert all(complaint.startswith(f"{NAME} · `") for complaint in complaints)
 
 
-@on_clean
 def test_planted_seeds_are_found(clean, path, tables):
     rows = tables["seeds.csv"]
     rows[0]["value"] = "0.7"
@@ -224,7 +218,6 @@ def test_planted_seeds_are_found(clean, path, tables):
     assert "has 'old', which the lesson does not measure" in rules.seeds(clean, path)[0]
 
 
-@on_clean
 def test_planted_costs_are_found(clean, path, tables):
     tables["costs.json"][path.stem]["worst_cell_seconds"] = 61
     assert "worst_cell_seconds is 61, at most 60" in rules.budget(clean, path)[0]
