@@ -28,6 +28,11 @@ def test_lesson(rule, path):
     assert not complaints, "\n".join(complaints)
 
 
+def test_setup_is_the_same_everywhere():
+    setups = {by_id(lessons.read(path))["setup"].source for path in lessons.lessons()}
+    assert len(setups) <= 1, "\n\n".join(["the cell `setup` differs between lessons: make it the same", *setups])
+
+
 def edit(id, old, new):
     """A planted error: `old` replaced by `new` in the source of one cell."""
 
