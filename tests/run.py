@@ -288,6 +288,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "run":
             paths = [lessons.find(name) for name in options.lessons] or lessons.lessons()
+            if not paths:
+                raise ValueError(f"there is no lesson in {lessons.NOTEBOOKS}")
             wrong = run(paths, options.cell_timeout)
         else:
             wrong = seeds(lessons.find(options.lesson), options.seeds, options.cell_timeout)

@@ -379,7 +379,7 @@ def test_the_exit_code_says_whether_all_lessons_ran(course):
     assert process.returncode == 1 and "FAILED 02_b, cell `c0`: ZeroDivisionError" in errors
 
 
-@pytest.mark.parametrize("arguments", [["run", "09"], ["seeds", "09"], ["seeds"], []])
+@pytest.mark.parametrize("arguments", [["run"], ["run", "09"], ["seeds", "09"], ["seeds"], []])
 def test_a_wrong_call_says_so(course, arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         run.main(arguments)
