@@ -130,7 +130,7 @@ PLANTED = [
     ("cell_ids", rename("mean", "seed"), "two cells"),
     ("cell_ids", lambda nb: nb.update(nbformat_minor=4), "4.5"),
     ("heading_order", say("##### Deep"), "make it level"),
-    ("exercises", drop("exercise-5", "exercise-4"), "3 exercises"),
+    ("exercises", drop("exercise-1"), "exercises: LESSONS says"),
     ("exercises", swap, "must follow one another"),
     ("exercises", edit("exercise-2", "### Exercise 1.2 ·", "### Exercise 2:"), "the heading must be"),
     ("exercises", edit("exercise-2-attempt", "raise NotImplementedError", "return 2 * number"), "stub must"),
