@@ -34,21 +34,15 @@ class Explorer:
 
     def __init__(self, draw, controls, ask, start):
         self.draw, self.ask = draw, ask
-        self.widgets = {
-            label: _widget(label, values, start) for label, values in controls.items()
-        }
+        self.widgets = {label: _widget(label, values, start) for label, values in controls.items()}
         unknown = set(start) - set(controls)
         if unknown or not controls:
-            raise ValueError(
-                f"explore({ask!r}) starts {sorted(unknown)}, but its controls are {sorted(controls)}."
-            )
+            raise ValueError(f"explore({ask!r}) starts {sorted(unknown)}, but its controls are {sorted(controls)}.")
         self.handle = None
 
     def show(self):
         """Display the question, the controls, and the first figure."""
-        box = widgets.VBox(
-            [widgets.HTML(f"<b>{html.escape(self.ask)}</b>"), *self.widgets.values()]
-        )
+        box = widgets.VBox([widgets.HTML(f"<b>{html.escape(self.ask)}</b>"), *self.widgets.values()])
         view = {"model_id": box.model_id, "version_major": 2, "version_minor": 0}
         labels = ", ".join(self.widgets)
         text = f"{self.ask}\nControls: {labels} (run the notebook to use them)"
@@ -61,10 +55,7 @@ class Explorer:
             widget.observe(self._redraw, names="value")
 
     def _bundle(self):
-        values = {
-            label.replace(" ", "_"): widget.value
-            for label, widget in self.widgets.items()
-        }
+        values = {label.replace(" ", "_"): widget.value for label, widget in self.widgets.items()}
         return figure_bundle(*self.draw(**values))
 
     def _redraw(self, change):
@@ -80,24 +71,16 @@ class Explorer:
 
 def _widget(label, values, start):
     if not values:
-        raise ValueError(
-            f"The control {label!r} has no values: give a list for a slider or a dict for a menu."
-        )
-    chosen = start.get(
-        label, next(iter(values.values() if isinstance(values, dict) else values))
-    )
+        raise ValueError(f"The control {label!r} has no values: give a list for a slider or a dict for a menu.")
+    chosen = start.get(label, next(iter(values.values() if isinstance(values, dict) else values)))
     known = list(values.values() if isinstance(values, dict) else values)
     if not any(chosen is one or chosen == one for one in known):
-        raise ValueError(
-            f"The control {label!r} starts at {chosen!r}, which is not among its values {known}."
-        )
+        raise ValueError(f"The control {label!r} starts at {chosen!r}, which is not among its values {known}.")
     kind = widgets.Dropdown if isinstance(values, dict) else widgets.SelectionSlider
     options = (
         list(values.items())
         if isinstance(values, dict)
-        else [
-            (f"{one:g}" if isinstance(one, float) else str(one), one) for one in values
-        ]
+        else [(f"{one:g}" if isinstance(one, float) else str(one), one) for one in values]
     )
     layout = widgets.Layout(width="min(36em, 95%)")
     # The description is the control's label, for a screen reader as well.
@@ -126,11 +109,7 @@ def _sweep_one(explorer, limit):
     every = [[value for _, value in control.options] for control in controls]
     states = list(itertools.islice(itertools.product(*every), 65))
     if len(states) > 64:
-        states = [
-            [*first[:i], value, *first[i + 1 :]]
-            for i, values in enumerate(every)
-            for value in values
-        ]
+        states = [[*first[:i], value, *first[i + 1 :]] for i, values in enumerate(every) for value in values]
         states += [[values[0] for values in every], [values[-1] for values in every]]
     slowest = 0.0
     for state in states:

@@ -25,12 +25,12 @@ class Lesson:
 
 
 LESSONS = (
-    Lesson(0, "00_start_here.ipynb", "Start here"),
+    Lesson(0, "00_start_here.ipynb", "Start here", 1),
     Lesson(
         1,
         "01_features_are_learned.ipynb",
         "Deep learning automates feature engineering",
-        5,
+        4,
     ),
     Lesson(2, "02_tensors.ipynb", "Tensors are the foundation", 6),
     Lesson(3, "03_gradient_descent.ipynb", "Networks learn by gradient descent", 6),
@@ -48,11 +48,7 @@ LESSONS = (
 
 def exercise_ids():
     """The ids of all exercises, in order: a list of strings such as "1.1"."""
-    return [
-        f"{lesson.number}.{k}"
-        for lesson in LESSONS
-        for k in range(1, lesson.exercises + 1)
-    ]
+    return [f"{lesson.number}.{k}" for lesson in LESSONS for k in range(1, lesson.exercises + 1)]
 
 
 class check(contextlib.AbstractContextManager):
@@ -70,22 +66,15 @@ class check(contextlib.AbstractContextManager):
 
     def __init__(self, exercise, *attempts):
         if exercise not in exercise_ids():
-            raise ValueError(
-                f"check() got the exercise {exercise!r}, but helpers.lesson.LESSONS has no such exercise."
-            )
+            raise ValueError(f"check() got the exercise {exercise!r}, but helpers.lesson.LESSONS has no such exercise.")
         self.exercise = exercise
         self.attempts = attempts
 
     def __exit__(self, kind, error, trace):
-        if any(attempt is ... for attempt in self.attempts) or isinstance(
-            error, NotImplementedError
-        ):
+        if any(attempt is ... for attempt in self.attempts) or isinstance(error, NotImplementedError):
             print(f"○ Exercise {self.exercise}: not attempted yet")
         elif isinstance(error, AssertionError):
-            message = (
-                str(error)
-                or f"This does not hold: {traceback.extract_tb(trace)[-1].line}"
-            )
+            message = str(error) or f"This does not hold: {traceback.extract_tb(trace)[-1].line}"
             print(f"✗ Exercise {self.exercise}: not yet. {message}")
         elif error is None:
             print(f"✓ Exercise {self.exercise}: passed")
@@ -100,9 +89,7 @@ def progress_path():
 
     TWELVE_IDEAS_PROGRESS names another file.
     """
-    default = (
-        platformdirs.user_data_path("deep-learning-in-twelve-ideas") / "progress.json"
-    )
+    default = platformdirs.user_data_path("deep-learning-in-twelve-ideas") / "progress.json"
     return Path(os.environ.get("TWELVE_IDEAS_PROGRESS", default))
 
 
@@ -120,9 +107,7 @@ def passed_exercises():
     except (ValueError, KeyError, TypeError, AttributeError):
         aside = path.with_suffix(".broken")
         path.replace(aside)
-        print(
-            f"The progress file could not be understood. It is kept as {aside}; a new one is begun."
-        )
+        print(f"The progress file could not be understood. It is kept as {aside}; a new one is begun.")
         return {}
 
 
@@ -136,9 +121,7 @@ def _remember(exercise):
             part.write_text(json.dumps({"passed": passed}, indent=1), encoding="utf-8")
             part.replace(path)
     except OSError as error:
-        print(
-            f"(This pass could not be remembered in {path}: {error.strerror or error}.)"
-        )
+        print(f"(This pass could not be remembered in {path}: {error.strerror or error}.)")
 
 
 def progress_map():
@@ -154,9 +137,7 @@ def progress_map():
         link = f'<a href="{lesson.file}">{title}</a>' if lesson.file else title
         marks = "".join("●" if one else "○" for one in done)
         state = f"{sum(done)} of {len(done)}" if lesson.file else "in preparation"
-        rows.append(
-            f"<tr><td>{lesson.number}</td><td>{link}</td><td>{marks}</td><td>{state}</td></tr>"
-        )
+        rows.append(f"<tr><td>{lesson.number}</td><td>{link}</td><td>{marks}</td><td>{state}</td></tr>")
     head = "<tr><th>idea</th><th>lesson</th><th>exercises</th><th>passed</th></tr>"
     if not passed:
         step = "No exercise is passed yet. Begin with lesson 1."
@@ -191,10 +172,7 @@ def measured(name, value, between, *, reduced=None):
         return
     if run in ("full", "reduced"):
         raise AssertionError(f"{line}outside, in a {run} run")
-    print(
-        line
-        + "outside: a parameter was changed, or this machine rounds differently from those measured"
-    )
+    print(line + "outside: a parameter was changed, or this machine rounds differently from those measured")
 
 
 def _number(value):

@@ -21,9 +21,7 @@ COLORS = (
     "#000000",
 )
 # Ten for the ten digits: the eight and two greys; the points also carry their digit's name.
-TEN = ListedColormap(
-    [*COLORS[:6], "#B8A800", "#000000", "#8C8C8C", "#7A3B00"], name="ten"
-)
+TEN = ListedColormap([*COLORS[:6], "#B8A800", "#000000", "#8C8C8C", "#7A3B00"], name="ten")
 WIDTH = 7.0  # inches; at 100 dots an inch a figure is at most 700 pixels wide
 
 
@@ -56,13 +54,9 @@ def figure_bundle(fig, alt):
     a shorter one raises ValueError, and so does a figure over 7 inches wide.
     """
     if len(alt) < 20:
-        raise ValueError(
-            f"alt={alt!r} is too short: say in a sentence what the figure shows."
-        )
+        raise ValueError(f"alt={alt!r} is too short: say in a sentence what the figure shows.")
     if fig.get_figwidth() > WIDTH:
-        raise ValueError(
-            f"The figure is {fig.get_figwidth()} inches wide: at most {WIDTH} fit the page."
-        )
+        raise ValueError(f"The figure is {fig.get_figwidth()} inches wide: at most {WIDTH} fit the page.")
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     plt.close(fig)
@@ -76,9 +70,7 @@ def show(fig, alt):
     display(figure_bundle(fig, alt), raw=True)
 
 
-def image_grid(
-    images, titles=None, *, columns=10, cmap="gray_r", title=None, size=0.7, limits=None
-):
+def image_grid(images, titles=None, *, columns=10, cmap="gray_r", title=None, size=0.7, limits=None):
     """A grid of small images: returns the figure.
 
     `images`: array (n, height, width) or (n, height, width, 3), or a list of such. `titles`: n strings, or None.
@@ -87,12 +79,8 @@ def image_grid(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     low, high = limits or (None, None)
-    height = size * rows * (1.35 if titles is not None else 1.05) + (
-        0.4 if title else 0
-    )
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(min(WIDTH, size * columns), height), squeeze=False
-    )
+    height = size * rows * (1.35 if titles is not None else 1.05) + (0.4 if title else 0)
+    fig, axes = plt.subplots(rows, columns, figsize=(min(WIDTH, size * columns), height), squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
@@ -233,9 +221,7 @@ def landscape(x, y, loss, ax, *, path=None, log=False, labels=("w", "b")):
     ax.figure.colorbar(contours, ax=ax, label="log10 of the loss" if log else "loss")
     if path is not None:
         path = np.asarray(path)
-        ax.plot(
-            path[:, 0], path[:, 1], "o-", color="white", markersize=3, linewidth=1.2
-        )
+        ax.plot(path[:, 0], path[:, 1], "o-", color="white", markersize=3, linewidth=1.2)
         ax.plot(*path[0], "s", color=COLORS[4], markersize=8, label="start")
         ax.plot(*path[-1], "*", color=COLORS[1], markersize=13, label="end")
         ax.legend(loc="upper right", labelcolor="white")

@@ -32,7 +32,9 @@ class live_line:
 
 
 class progress(keras.callbacks.Callback):
-    """A Keras callback that shows the epoch and its metrics on one line: `model.fit(..., verbose=0, callbacks=[progress()])`.
+    """A Keras callback that shows the epoch and its metrics on one line.
+
+    Use it as `model.fit(..., verbose=0, callbacks=[progress()])`.
 
     `name`: put in front of the line, where several models train in one cell.
     """
@@ -45,9 +47,7 @@ class progress(keras.callbacks.Callback):
         self.line = live_line()
 
     def on_train_batch_end(self, batch, logs=None):
-        self.line(
-            self._text(f"batch {batch + 1:,} of {self.params['steps'] or '?'}", logs)
-        )
+        self.line(self._text(f"batch {batch + 1:,} of {self.params['steps'] or '?'}", logs))
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -56,8 +56,5 @@ class progress(keras.callbacks.Callback):
         self.line(self._text("done", logs), last=True)
 
     def _text(self, state, logs):
-        metrics = " · ".join(
-            f"{key.replace('_', ' ')} {value:.4f}"
-            for key, value in (logs or {}).items()
-        )
+        metrics = " · ".join(f"{key.replace('_', ' ')} {value:.4f}" for key, value in (logs or {}).items())
         return f"{self.name}epoch {self.epoch + 1} of {self.params['epochs']} · {state} · {metrics}"

@@ -1,0 +1,133 @@
+"""The check of the installation that the opening notebook runs: what is here, what is wrong, how to mend it."""
+
+import html
+import importlib.metadata
+import os
+import platform
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+from IPython.display import HTML, display
+from packaging.requirements import Requirement
+
+from helpers import data
+from helpers.lesson import progress_path
+
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
+# Seconds that `training_seconds` takes on the machine of the README's table: two cores, no GPU.
+REFERENCE_SECONDS = 1.0
+
+
+class Finding(NamedTuple):
+    """One line of the check: what was looked at, whether it is right, what was found, how to mend it."""
+
+    what: str
+    right: bool
+    found: str
+    mend: str = ""
+
+
+def check_installation():
+    """Check Python, packages, data, memory, progress file and speed; show a table and say what to do.
+
+    Nothing is changed, except that a data set that is not here yet is fetched. Returns the list of `Finding`s.
+    """
+    checks = (check_python, check_packages, check_data, check_progress, check_memory, check_speed)
+    findings = [finding for one in checks for finding in one()]
+    row = "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>"
+    rows = [
+        row.format("✓" if f.right else "✗", html.escape(f.what), html.escape(f.found), html.escape(f.mend))
+        for f in findings
+    ]
+    wrong = [finding.what for finding in findings if not finding.right]
+    verdict = f"To mend: {', '.join(wrong)}." if wrong else "Everything is in place."
+    head = "<tr><th></th><th>what</th><th>found</th><th>what to do</th></tr>"
+    display(HTML(f"<table>{head}{''.join(rows)}</table><p><b>{html.escape(verdict)}</b></p>"))
+    return findings
+
+
+def check_python(version=None):
+    """Python 3.11 to 3.13: a list with one Finding. `version`: (major, minor), default the running one."""
+    major, minor = version or tuple(map(int, platform.python_version_tuple()[:2]))
+    mend = "Install Python 3.12, delete the folder .venv and set up again, as the README says."
+    right = (3, 11) <= (major, minor) <= (3, 13)
+    return [Finding("Python", right, f"{major}.{minor}", "" if right else mend)]
+
+
+def check_packages(requirements=REQUIREMENTS):
+    """Each package of requirements.txt that is missing or outside its range; one Finding if all are right."""
+    wrong, seen = [], 0
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        needed, seen = Requirement(line), seen + 1
+        try:
+            found = importlib.metadata.version(needed.name)
+        except importlib.metadata.PackageNotFoundError:
+            found = None
+        if found is None or not needed.specifier.contains(found, prereleases=True):
+            mend = f'Run in a terminal: python -m pip install "{needed}"'
+            wrong.append(Finding(needed.name, False, found or "not installed", mend))
+    return wrong or [Finding("packages", True, f"all {seen} in the expected ranges")]
+
+
+def check_data():
+    """One Finding a data set: here and intact, or what stands in the way. Fetches what is missing."""
+    findings = []
+    for name in data.DATA_SETS:
+        try:
+            data.fetch(name)
+            findings.append(Finding(f"data: {name}", True, "here, SHA-256 as expected"))
+        except data.DataError as error:
+            first, *rest = str(error).splitlines()
+            findings.append(Finding(f"data: {name}", False, first, " ".join(rest) or "Run: python -m helpers.data"))
+    return findings
+
+
+def check_progress():
+    """One Finding: whether passed exercises can be remembered on this machine."""
+    path = progress_path()
+    folder = next(folder for folder in path.parents if folder.exists())
+    right = os.access(path if path.exists() else folder, os.W_OK)
+    mend = "Name a file that you may write to in the environment variable TWELVE_IDEAS_PROGRESS."
+    return [
+        Finding("progress", right, "will be remembered" if right else f"{folder} is read-only", "" if right else mend)
+    ]
+
+
+def check_memory(total=None):
+    """One Finding: at least 2 GB of memory. `total`: bytes, default this machine's."""
+    gigabytes = (total or psutil.virtual_memory().total) / 1e9
+    right = gigabytes >= 2
+    mend = "Close other programs, or open the lessons on Colab: a lesson needs up to 1.5 GB."
+    return [Finding("memory", right, "2 GB or more" if right else f"{gigabytes:.1f} GB", "" if right else mend)]
+
+
+def check_speed(seconds=None):
+    """One Finding: a small training against a reference machine. `seconds`: how long it took, default measured now."""
+    ratio = (seconds or training_seconds()) / REFERENCE_SECONDS
+    right = ratio < 5
+    mend = "Close other programs and run again. A slow machine is no fault: multiply the minutes given by this number."
+    found = "about as fast as the reference, or faster" if ratio < 2 else f"{ratio:.0f} times the reference's time"
+    return [Finding("speed", right, found, "" if right else mend)]
+
+
+def training_seconds():
+    """Seconds for five epochs of a dense network on 10,000 random images of 28 × 28, compilation left out."""
+    from helpers import quiet
+
+    with quiet():
+        import keras
+
+    images = np.random.default_rng(0).random((10_000, 28 * 28), dtype=np.float32)
+    labels = np.arange(10_000) % 10
+    layers = [keras.layers.Input((28 * 28,)), keras.layers.Dense(128, "relu"), keras.layers.Dense(10, "softmax")]
+    model = keras.Sequential(layers)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(images, labels, batch_size=128, verbose=0)
+    start = time.perf_counter()
+    model.fit(images, labels, batch_size=128, epochs=5, verbose=0)
+    return time.perf_counter() - start
