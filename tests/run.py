@@ -57,7 +57,7 @@ def side_by_side(jobs: list[Job], cell_timeout: int) -> Iterator[tuple[Job, Resu
     """
     cells = sum(cell.cell_type == "code" for job in jobs for cell in lessons.read(job.path).cells)
     with (
-        tqdm(total=cells, unit="cell", desc=f"{len(jobs)} to run", dynamic_ncols=True) as bar,
+        tqdm(total=cells, unit="cell", desc=f"{len(jobs)} to run", dynamic_ncols=True, disable=None) as bar,
         ThreadPoolExecutor(AT_A_TIME) as pool,
     ):
         running = {
