@@ -21,7 +21,7 @@ COLORS = (
     "#000000",
 )
 # Ten for the ten digits: the eight and two greys; the points also carry their digit's name.
-TEN = ListedColormap([*COLORS[:6], "#B8A800", "#000000", "#8C8C8C", "#7A3B00"], name="ten")
+TEN = ListedColormap([*COLORS[:6], "#5D3A9B", "#000000", "#8C8C8C", "#7A3B00"], name="ten")
 WIDTH = 7.0  # inches; at 100 dots an inch a figure is at most 700 pixels wide
 
 

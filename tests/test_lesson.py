@@ -1,0 +1,158 @@
+"""helpers.lesson: checks, progress and measured numbers."""
+
+import json
+import multiprocessing
+
+import pytest
+
+from helpers import lesson
+from helpers.lesson import check, exercise_ids, measured, passed_exercises, progress_map
+
+
+@pytest.fixture(autouse=True)
+def progress_file(tmp_path, monkeypatch):
+    path = tmp_path / "of the reader" / "progress.json"
+    monkeypatch.setenv("TWELVE_IDEAS_PROGRESS", str(path))
+    monkeypatch.delenv("TWELVE_IDEAS_RUN", raising=False)
+    return path
+
+
+def test_a_passed_check_is_said_and_remembered(capsys):
+    with check("1.1"):
+        assert True
+    assert capsys.readouterr().out == "✓ Exercise 1.1: passed\n"
+    assert list(passed_exercises()) == ["1.1"]
+
+
+def test_a_stub_is_not_attempted_and_not_remembered(capsys, progress_file):
+    with check("1.1"):
+        raise NotImplementedError
+    with check("1.2", 3, ...):
+        raise AssertionError("not reached by a reader who has filled in nothing")
+    with check("1.2", ...):
+        pass
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"○ Exercise {one}: not attempted yet" for one in ("1.1", "1.2", "1.2")]
+    assert not progress_file.exists()
+
+
+def test_a_failed_assertion_gives_its_message_or_its_source(capsys):
+    with check("1.1"):
+        raise AssertionError("expected 3, but 4 came")
+    with check("1.1"):
+        raise AssertionError
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "✗ Exercise 1.1: not yet. expected 3, but 4 came"
+    assert second.startswith("✗ Exercise 1.1: not yet.") and "This does not hold: raise AssertionError" in second
+    assert passed_exercises() == {}
+
+
+def test_a_mistake_in_the_attempt_reaches_the_reader():
+    with pytest.raises(ZeroDivisionError), check("1.1"):
+        1 / 0  # noqa: B018
+
+
+def test_an_unknown_exercise_is_an_error():
+    with pytest.raises(ValueError, match=r"'99\.1'.*LESSONS"):
+        check("99.1")
+
+
+def test_the_first_day_of_a_pass_is_kept(progress_file):
+    progress_file.parent.mkdir()
+    progress_file.write_text(json.dumps({"passed": {"1.1": "2020-01-01"}}))
+    for exercise in ("1.1", "1.2"):
+        with check(exercise):
+            pass
+    assert passed_exercises()["1.1"] == "2020-01-01" and "1.2" in passed_exercises()
+
+
+@pytest.mark.parametrize("broken", ["", "{", "[]", '{"passed": 3}', '{"other": {}}'])
+def test_a_broken_progress_file_is_kept_aside_and_said(capsys, progress_file, broken):
+    progress_file.parent.mkdir()
+    progress_file.write_text(broken)
+    assert passed_exercises() == {}
+    assert "kept as" in capsys.readouterr().out
+    assert progress_file.with_suffix(".broken").read_text() == broken
+
+
+def test_a_place_that_cannot_be_written_is_said_and_the_pass_stands(capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TWELVE_IDEAS_PROGRESS", str(tmp_path / "file" / "progress.json"))
+    with check("1.1"):
+        pass
+    said = capsys.readouterr().out
+    assert said.startswith("✓ Exercise 1.1: passed\n") and "could not be remembered" in said
+
+
+def _pass(exercise):
+    with check(exercise):
+        pass
+
+
+def test_notebooks_that_pass_at_the_same_time_lose_nothing():
+    exercises = exercise_ids()[:8]
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        pool.map(_pass, exercises)
+    assert sorted(passed_exercises()) == sorted(exercises)
+
+
+def _map(monkeypatch):
+    shown = []
+    monkeypatch.setattr(lesson, "display", shown.append)
+    progress_map()
+    return shown[0].data
+
+
+def test_the_map_names_every_lesson_and_the_next_step(monkeypatch):
+    text = _map(monkeypatch)
+    assert all(one.title in text for one in lesson.LESSONS[1:])
+    assert "No exercise is passed yet" in text and "●" not in text
+    with check("1.2"):
+        pass
+    text = _map(monkeypatch)
+    assert text.count("●") == 1 and "1 of" in text and "Next: lesson 1." in text
+
+
+def test_the_map_goes_on_to_the_next_lesson_and_to_the_end(monkeypatch):
+    written = [one for one in exercise_ids() if not one.startswith("0.")]
+    for exercise in written:
+        if exercise.startswith("1."):
+            _pass(exercise)
+    assert "Next: lesson 2." in _map(monkeypatch)
+    for exercise in written:
+        _pass(exercise)
+    assert "○" not in _map(monkeypatch)
+
+
+def test_a_number_inside_its_range_is_printed_with_it(capsys):
+    measured("accuracy", 0.97912, (0.97, 0.98))
+    assert capsys.readouterr().out == "measured · accuracy = 0.9791 · range 0.97 to 0.98 · inside\n"
+    measured("a count", 7, (7, 7))
+    assert "a count = 7 · range 7 to 7 · inside" in capsys.readouterr().out
+
+
+def test_a_number_outside_is_explained_to_a_reader_and_fails_unattended(capsys, monkeypatch):
+    measured("accuracy", 0.5, (0.97, 0.98), reduced=(0.4, 1))
+    assert "outside: a parameter was changed" in capsys.readouterr().out
+    monkeypatch.setenv("TWELVE_IDEAS_RUN", "full")
+    with pytest.raises(AssertionError, match=r"accuracy = 0.5 · range 0.97 to 0.98 · outside, in a full run"):
+        measured("accuracy", 0.5, (0.97, 0.98), reduced=(0.4, 1))
+    monkeypatch.setenv("TWELVE_IDEAS_RUN", "reduced")
+    measured("accuracy", 0.5, (0.97, 0.98), reduced=(0.4, 1))
+    with pytest.raises(AssertionError, match="range 0.4 to 1 · outside"):
+        measured("accuracy", 0.3, (0.97, 0.98), reduced=(0.4, 1))
+    with pytest.raises(AssertionError, match="range 0.97 to 0.98"):
+        measured("a fixed number", 0.3, (0.97, 0.98))
+
+
+def test_not_a_number_is_outside(monkeypatch):
+    monkeypatch.setenv("TWELVE_IDEAS_RUN", "full")
+    with pytest.raises(AssertionError, match="nan"):
+        measured("loss", float("nan"), (0, 1))
+
+
+def test_a_range_the_wrong_way_round_is_an_error():
+    with pytest.raises(ValueError, match="low <= high"):
+        measured("accuracy", 0.5, (1, 0))
+    with pytest.raises(ValueError, match="low <= high"):
+        measured("accuracy", 0.5, (0, 1), reduced=(1, 0))
