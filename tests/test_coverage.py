@@ -50,7 +50,8 @@ def complaints(table, notebooks):
 
 
 def test_every_point_is_kept():
-    assert complaints(coverage(), written()) == []
+    found = complaints(coverage(), written())
+    assert not found, "\n".join(found)
 
 
 def test_points_still_pending():
