@@ -330,7 +330,7 @@ def _failure(data_set, output):
     if free < needed:
         what += f" The disk has {free / 1e6:.0f} MB free, and this may take {needed / 1e6:.0f} MB."
     broken = re.search(r"connection broken by '(.*)'", output)
-    lines = [line for line in output.splitlines() if line.strip()] or ["nothing"]
+    lines = [line for line in output.splitlines() if "rror" in line] or [output.strip() or "nothing"]
     return DataError(f"{what}\npip said: {(broken.group(1) if broken else lines[-1])[:300]}\n{_advice()}")
 
 

