@@ -50,7 +50,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@set -e; \
 	if [ -x $(PY) ]; then :; \
 	elif command -v uv >/dev/null; then \
-		uv venv --quiet --clear --seed --python "$(or $(PYTHON),>=3.11,<3.14)" $(VENV); \
+		uv venv --quiet --clear --python "$(or $(PYTHON),>=3.11,<3.14)" $(VENV); \
 	else \
 		right='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; \
 		for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
