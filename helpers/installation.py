@@ -110,9 +110,9 @@ def check_speed(seconds=None):
     """One Finding: a small training against a reference machine. `seconds`: how long it took, default measured now."""
     ratio = (seconds or training_seconds()) / REFERENCE_SECONDS
     right = ratio < 5
-    mend = "Close other programs and run again. A slow machine is no fault: multiply the minutes given by this number."
+    mend = "Close other programs and run again, or multiply the lessons' running times by this number."
     found = "about as fast as the reference, or faster" if ratio < 2 else f"{ratio:.0f} times the reference's time"
-    return [Finding("speed", right, found, "" if right else mend)]
+    return [Finding("speed", right, found, "" if ratio < 2 else mend)]
 
 
 def training_seconds():

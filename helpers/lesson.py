@@ -128,10 +128,10 @@ def progress_map():
     """Draw the map of the twelve ideas with the reader's own progress, as a table, and name the next step."""
     passed = passed_exercises()
     rows, following = [], None
-    for lesson in LESSONS[1:]:
+    for lesson in LESSONS:
         ids = [f"{lesson.number}.{k}" for k in range(1, lesson.exercises + 1)]
         done = [exercise in passed for exercise in ids]
-        if following is None and not all(done):
+        if following is None and lesson.file and not all(done):
             following = lesson
         title = html.escape(lesson.title)
         link = f'<a href="{lesson.file}">{title}</a>' if lesson.file else title
@@ -140,7 +140,7 @@ def progress_map():
         rows.append(f"<tr><td>{lesson.number}</td><td>{link}</td><td>{marks}</td><td>{state}</td></tr>")
     head = "<tr><th>idea</th><th>lesson</th><th>exercises</th><th>passed</th></tr>"
     if not passed:
-        step = "No exercise is passed yet. Begin with lesson 1."
+        step = "No exercise is passed yet. Begin with exercise 0.1."
     elif following is None:
         step = "Every exercise is passed."
     else:
