@@ -137,13 +137,14 @@ def cost_line(cost: dict) -> str:
     """The text of a lesson's `cost` cell."""
     return (
         f"**Reading and doing**: about {cost['read_minutes']} minutes · "
-        f"**Running all cells**: {_minutes(cost)} minutes on two cores · "
+        f"**Running all cells**: {_running(cost)} on two cores · "
         f"**Memory**: {cost['peak_memory_gb']:.1f} GB"
     )
 
 
-def _minutes(cost: dict) -> str:
-    return f"{max(0.1, cost['run_seconds'] / 60):.1f}"
+def _running(cost: dict) -> str:
+    seconds = cost["run_seconds"]
+    return f"{seconds / 60:.1f} minutes" if seconds >= 55 else f"{max(10, 10 * round(seconds / 10))} seconds"
 
 
 def over_budget(result: Result) -> list[str]:
@@ -169,7 +170,7 @@ def cost_table(costs: dict[str, dict]) -> str:
         if cost := costs.get(path.stem):
             title = lessons.read(path).cells[0].source.splitlines()[0].lstrip("# ")
             rows.append(
-                f"| [{title}](notebooks/{path.name}) | {cost['read_minutes']} min | {_minutes(cost)} min | "
+                f"| [{title}](notebooks/{path.name}) | {cost['read_minutes']} min | {_running(cost)} | "
                 f"{cost['worst_cell_seconds']:.0f} s | {cost['peak_memory_gb']:.1f} GB |"
             )
     return "\n".join(rows)

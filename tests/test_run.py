@@ -247,7 +247,7 @@ def test_a_full_run_stores_outputs_stamp_and_costs_and_a_second_one_changes_noth
     assert cost.keys() == {"read_minutes", "run_seconds", "worst_cell", "worst_cell_seconds", "peak_memory_gb"}
     assert nb.cells[1].source == run.cost_line(cost)
     readme = (course / "README.md").read_text("utf-8")
-    assert "[1 · A title](notebooks/01_a.ipynb) | 5 min | 0.1 min |" in readme
+    assert "[1 · A title](notebooks/01_a.ipynb) | 5 min | 10 seconds |" in readme
     assert readme.startswith("# Lessons\n") and readme.endswith("\nThe end\n") and "old" not in readme
 
     # Times this short say nothing: pretend that the first run took what the second will take, give or take.
@@ -309,6 +309,7 @@ def test_the_cost_line_and_the_minutes_of_reading():
     assert run.cost_line(cost) == (
         "**Reading and doing**: about 60 minutes · **Running all cells**: 1.2 minutes on two cores · **Memory**: 0.9 GB"
     )
+    assert "Running all cells**: 20 seconds on" in run.cost_line(cost | {"run_seconds": 23})
     cells = [v4.new_markdown_cell("word " * 1500, id="text")]  # 10 minutes
     cells += [v4.new_code_cell("x", id=f"code-{k}") for k in range(20)]  # 15
     for k in (1, 2, 3):  # 15
