@@ -1,5 +1,6 @@
 """Explorers: a figure that answers one question, redrawn when a control moves."""
 
+import gc
 import html
 import itertools
 import time
@@ -100,7 +101,13 @@ def sweep(limit=0.3):
     first and all at their last. Returns a list of (ask, states tried, slowest seconds). Raises AssertionError
     when a redraw takes more than `limit` seconds of processor time, and whatever a callback raises.
     """
-    return [(explorer.ask, *_sweep_one(explorer, limit)) for explorer in EXPLORERS]
+    # With TensorFlow loaded, Python's rare full collection takes half a second, in whichever redraw it falls.
+    gc.collect()
+    gc.freeze()
+    try:
+        return [(explorer.ask, *_sweep_one(explorer, limit)) for explorer in EXPLORERS]
+    finally:
+        gc.unfreeze()
 
 
 def _sweep_one(explorer, limit):
