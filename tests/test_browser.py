@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import lessons
+import nbformat
 import pytest
 import rules
 from test_exercises import solution
@@ -24,6 +25,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 SCREENSHOTS = TESTS / "output" / "screenshots"
 MINUTE = 60_000  # milliseconds, as Playwright counts
 CELLS = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell"
+# JupyterLab shows tracebacks as stderr too.
 BAD_OUTPUT = ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in ("stderr", "error"))
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
@@ -125,18 +127,18 @@ class Notebook:
         self.fail_on_errors()
 
     def wait_for_count(self, cell, seconds=120, after=""):
-        """Wait until a cell shows an execution count, another one than `after`."""
+        """Wait until a cell shows an execution count, another one than `after`, or until any cell fails."""
         self.page.wait_for_function(
-            """([cell, after]) => {
+            """([cell, after, bad]) => {
                 const count = cell.querySelector(".jp-InputPrompt").textContent;
-                return /\\[\\d+\\]/.test(count) && count !== after
-                    || document.querySelector('[data-mime-type="application/vnd.jupyter.error"]');
+                return /\\[\\d+\\]/.test(count) && count !== after || document.querySelector(bad);
             }""",
-            arg=[cell.element_handle(), after],
+            arg=[cell.element_handle(), after, BAD_OUTPUT],
             timeout=seconds * 1000,
         )
 
     def fail_on_errors(self):
+        playwright.expect(self.page.get_by_text("Loading widget...")).to_have_count(0, timeout=20_000)
         bad = self.page.locator(BAD_OUTPUT).all_text_contents()
         bad += self.page.get_by_text("Error displaying widget").all_text_contents()
         if bad:
@@ -251,5 +253,36 @@ def test_lesson(path, start, lab, browser):
         assert start.run(map_cell(start.nb)) != before, "the map does not show the exercise that was passed"
         notebook.screenshot()
         start.screenshot(f"after-{path.stem[:2]}")
+    finally:
+        notebook.close()
+
+
+STUCK = """from IPython.display import HTML, display
+import ipywidgets
+display(ipywidgets.SelectionSlider(options=[1, 2, 3]), HTML('<img src="data:image/png;base64,iVBORw0KGgo=">'))"""
+NO_MODEL = """from IPython.display import display
+display({"application/vnd.jupyter.widget-view+json": {"model_id": "none", "version_major": 2}}, raw=True)"""
+
+
+@pytest.mark.parametrize(
+    "code, says",
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("import sys; print('careful', file=sys.stderr)", "careful"),
+        (NO_MODEL, "Error displaying widget"),
+        (STUCK, "the explorer's figure stays as it was"),
+    ],
+    ids=["exception", "stderr", "widget", "explorer"],
+)
+def test_lane_fails(code, says, lab, browser):
+    cells = [nbformat.v4.new_code_cell(source, id=f"cell-{k}") for k, source in enumerate([code, "2 + 2"])]
+    nb = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": lessons.KERNEL})
+    path = lab.notebooks / "99_planted.ipynb"
+    lessons.write(nb, path)
+    notebook = Notebook(lab, browser, path)
+    try:
+        with pytest.raises(AssertionError, match=says):
+            notebook.run_all(60)
+            notebook.move_explorer()
     finally:
         notebook.close()
