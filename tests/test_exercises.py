@@ -14,12 +14,9 @@ import yaml
 from test_reduced import TESTS, reduced_parameters
 
 EXPLORER_SECONDS = 0.3
-# What the lesson left in memory is set aside first: Python's collector, looking through all of it, takes longer than a
-# redraw. And one that is too slow may be other work on the machine: it must be so three times running.
-SWEEP = f"""import gc, json
+# A redraw that is too slow may be other work on the machine: it must be so three times running.
+SWEEP = f"""import json
 from helpers.explorer import sweep
-gc.collect()
-gc.freeze()
 for tries_left in (2, 1, 0):
     try:
         print(json.dumps(sweep(limit={EXPLORER_SECONDS})))
