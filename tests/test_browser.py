@@ -64,6 +64,8 @@ class Lab:
         self.log = folder / "jupyterlab.log"
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
         command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}", "--LabApp.news_url=None"]
+        # Where the tests are killed, the server and its kernels end by themselves.
+        command += ["--ServerApp.shutdown_no_activity_timeout=600", "--MappingKernelManager.cull_idle_timeout=300"]
         command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
