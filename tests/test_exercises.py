@@ -74,8 +74,9 @@ def exercise_complaints(executed, wrong, number):
     complaints = []
 
     def expect(id, start, says=""):
+        bad = ("error",) if start.startswith("✗") else ("error", "stderr")  # a wrong answer may draw a warning
         for name in (id.removesuffix("-check"), id):
-            failed = [text for kind, text in rules.output_texts(cells.get(name, {})) if kind in ("error", "stderr")]
+            failed = [text for kind, text in rules.output_texts(cells.get(name, {})) if kind in bad]
             complaints.extend(f"`{name}` fails: {text}" for text in failed)
         got = "\n".join(text for _, text in rules.output_texts(cells[id])).strip()
         line = next((line for line in got.splitlines() if line.startswith(start)), "")
