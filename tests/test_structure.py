@@ -239,3 +239,8 @@ def test_what_numbers_in_prose_may_mean():
     found = dict(rules.numbers_in("97–98.5 % of 60,000 in 1.5e-3 s, −0.5, from 3 to 4"))
     assert found["97 %"] == {97.0, 0.97} and found["98.5 %"] == {98.5, 0.985}
     assert found["60,000"] == {60000.0} and found["1.5e-3"] == {0.0015} and found["0.5"] == {0.5} and found["3"] == {3}
+
+
+def test_the_stored_check_of_the_installation_found_nothing_wrong():
+    output = by_id(lessons.read(lessons.find("00")))["installation"].outputs[0].data["text/html"]
+    assert "Everything is in place." in output, "run lesson 0 again in an environment made by `make lab`"
