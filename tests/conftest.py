@@ -16,6 +16,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
+def pytest_configure(config):
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # Lessons run side by side: threads of linear algebra that wait for one another cost more than they bring.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Side by side, the tests of one file stay in one worker, so that they share what they start; in the two files
