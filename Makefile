@@ -70,7 +70,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 		exit 1; \
 	fi; \
 	echo "Installing into $(VENV)"; \
-	if command -v uv >/dev/null; then set -- uv pip install --python $(PY); \
+	if command -v uv >/dev/null; then set -- uv pip install --compile-bytecode --python $(PY); \
 	else set -- $(PY) -m pip install --disable-pip-version-check; fi; \
 	"$$@" --require-hashes -r requirements.lock; \
 	"$$@" --no-deps -e .; \

