@@ -94,8 +94,9 @@ def side_by_side(jobs: list[Job], cell_timeout: int) -> Iterator[tuple[Job, Resu
 def reading_minutes(nb: NotebookNode) -> int:
     """Minutes that reading a lesson and doing its exercises takes, to the nearest 5. An estimate:
 
-    150 words of prose a minute, 45 seconds for each code cell to read, guess, run and look, 5 minutes for each
-    exercise, 1 for each quiz question. Hints and solutions, and the cells of exercises, are not counted again.
+    130 words of prose a minute (a technical text in a second language), 1 minute for each code cell to read, guess,
+    run and look, 8 for each exercise, 1 for each quiz question. Hints and solutions, and the cells of exercises, are
+    not counted again.
     """
     words = code = exercises = questions = 0
     for cell in nb.cells:
@@ -109,7 +110,7 @@ def reading_minutes(nb: NotebookNode) -> int:
         elif cell.cell_type == "markdown":
             prose = re.sub(r"```.*?```|<[^>]+>|\]\([^)]*\)", " ", cell.source, flags=re.DOTALL)
             words += len(re.findall(r"\w+", prose))
-    minutes = words / 150 + code * 0.75 + exercises * 5 + questions
+    minutes = words / 130 + code + exercises * 8 + questions
     return max(5, 5 * round(minutes / 5))
 
 
