@@ -6,10 +6,10 @@ SEEDS ?= 5
 PY = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed
 
-.PHONY: help lab test lint run seeds data lock clean
+.PHONY: help lab test test-places lint run seeds data links lock clean
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 lab: $(INSTALLED) data ## install what is missing, fetch the data, open the lessons in JupyterLab
 	@set --; \
@@ -21,6 +21,9 @@ lab: $(INSTALLED) data ## install what is missing, fetch the data, open the less
 
 test: lint data ## run all tests
 	@$(PY) -m pytest -n 2 --dist loadgroup
+
+test-places: $(INSTALLED) data ## run every lesson wherever it is opened: Colab, Binder, odd folders … (PLACES="colab oldest" NB=03)
+	@$(PY) tests/places.py $(PLACES) $(if $(NB),--lessons $(NB))
 
 lint: $(INSTALLED) ## check style and spelling
 	@$(PY) -m ruff check --quiet .
@@ -37,12 +40,15 @@ seeds: $(INSTALLED) data ## run one lesson over several seeds and store what it 
 data: $(INSTALLED) ## fetch the data that is not here yet
 	@$(PY) -m helpers.data
 
+links: $(INSTALLED) ## write the repository's address wherever it stands (REPO=owner/name)
+	@$(PY) tests/links.py $(if $(REPO),--repo='$(REPO)')
+
 lock: ## pin the newest versions that requirements.txt admits (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --group test \
 		--custom-compile-command "make lock" --output-file requirements.lock requirements.txt
 
 clean: ## remove the environment and what tools left; data and progress stay
-	rm -rf .venv .ci-venv .pytest_cache .ruff_cache tests/output
+	rm -rf .venv .ci-venv .places .pytest_cache .ruff_cache tests/output
 	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
 
 # The environment: the locked packages, and helpers/ as a link to here so that lessons find it from any folder.

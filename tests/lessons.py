@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -105,10 +106,14 @@ def read(path: str | Path) -> NotebookNode:
 
 
 def code_hash(nb: NotebookNode) -> str:
-    """SHA-256 (hex) over the code cells of a notebook: ids and sources, in order. Outputs and prose do not count."""
+    """SHA-256 (hex) over the code cells of a notebook: ids and sources, in order. Outputs and prose do not count.
+
+    Nor does `setup`, which finds the helpers and shows nothing: it is the same in all lessons (see links.py), and a new
+    address in it is no reason to run them again.
+    """
     digest = hashlib.sha256()
     for cell in nb.cells:
-        if cell.cell_type == "code":
+        if cell.cell_type == "code" and cell.get("id") != "setup":
             digest.update(f"{cell.get('id', '')}\0{cell.source}\0".encode())
     return digest.hexdigest()
 
@@ -156,21 +161,29 @@ def prepare(path: str | Path, out: str | Path, params: dict[str, object] | None 
     return Path(out)
 
 
-class _ThisPython(AsyncKernelManager):
-    """Starts kernels with the running interpreter, whatever kernels the user has registered."""
+def _kernels_of(python: Sequence[str]) -> type[AsyncKernelManager]:
+    """A class of managers that start kernels with this command, whatever kernels the user has registered."""
+    # The kernel's log would go to our terminal; whatever goes wrong in a cell comes back as a message.
+    command = [*python, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
 
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        # Its log would go to our terminal; whatever goes wrong in a cell comes back as a message.
-        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
-        return KernelSpec(argv=command, display_name="Python 3", language="python")
+    class Kernels(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(argv=command, display_name="Python 3", language="python")
+
+    return Kernels
 
 
 class _Memory:
-    """Samples the resident memory of a process and its children; `peak` is in bytes."""
+    """Samples the resident memory of a process and its children; `peak` is in bytes.
 
-    def __init__(self):
+    Where they hold more than `limit` bytes, they are killed, and `exceeded` is true.
+    """
+
+    def __init__(self, limit: float = float("inf")):
         self.peak = 0
+        self.limit = limit
+        self.exceeded = False
         self._stop = threading.Event()
         self._thread = None
 
@@ -190,6 +203,11 @@ class _Memory:
             while not self._stop.wait(0.2):
                 tree = [kernel, *kernel.children(recursive=True)]
                 self.peak = max(self.peak, sum(map(_resident, tree)))
+                if self.peak > self.limit:
+                    self.exceeded = True
+                    for process in reversed(tree):
+                        with contextlib.suppress(psutil.NoSuchProcess):
+                            process.kill()
 
 
 def _resident(process: psutil.Process) -> int:
@@ -208,10 +226,13 @@ def run_lesson(
     run: str | None = "full",
     out: str | Path | None = None,
     cell_timeout: int = 120,
-    env: dict[str, str] | None = None,
+    env: dict[str, str | None] | None = None,
     on_cell=None,
+    python: Sequence[str] = (sys.executable,),
+    folder: str | Path | None = None,
+    memory_limit_gb: float = float("inf"),
 ) -> Result:
-    """Run one lesson with one set of parameters, in a kernel of the running interpreter, in the notebook's own folder.
+    """Run one lesson with one set of parameters in a kernel.
 
     A copy is run: the file at `path` is never written to. The kernel gets a throw-away progress file and
     TWELVE_IDEAS_RUN as `run` says: "full" and "reduced" make a measured number outside its range an error, None leaves
@@ -219,8 +240,10 @@ def run_lesson(
 
     `parameters`: values for the parameters cell; a name that it does not have raises ValueError. `out`: where to write
     the executed copy, outputs as they came (nothing is written when the run fails). `cell_timeout`: seconds that one
-    cell may take before it is stopped. `env`: more environment variables for the kernel. `on_cell(cell_id)`: called
-    after each code cell.
+    cell may take before it is stopped. `env`: more environment variables for the kernel; None takes one away.
+    `on_cell(cell_id)`: called after each code cell. `python`: the command that starts the kernel's Python, the running
+    interpreter unless given. `folder`: where it starts, the notebook's own folder unless given. `memory_limit_gb`:
+    resident memory, in 10^9 bytes, above which the kernel is killed.
 
     Raises LessonError, naming the lesson and the cell, when a cell fails, hangs, or kills the kernel. Safe in threads.
     """
@@ -230,7 +253,7 @@ def run_lesson(
 
     seconds: dict[str, float] = {}
     at: list[tuple[str, float]] = []  # the cell that runs now or ran last, and when it started
-    memory = _Memory()
+    memory = _Memory(memory_limit_gb * 1e9)
 
     def cell_starts(cell, cell_index):
         at.append((cell.get("id", f"number {cell_index}"), time.monotonic()))
@@ -247,8 +270,8 @@ def run_lesson(
         client = NotebookClient(
             read(copied),
             kernel_name="python3",
-            kernel_manager_class=_ThisPython,
-            resources={"metadata": {"path": str(path.parent.resolve())}},
+            kernel_manager_class=_kernels_of(python),
+            resources={"metadata": {"path": str(Path(folder or path.parent).resolve())}},
             timeout=cell_timeout,
             startup_timeout=120,
             iopub_timeout=30,
@@ -260,6 +283,7 @@ def run_lesson(
             on_cell_executed=cell_ends,
         )
         kernel_env = os.environ | {"TWELVE_IDEAS_PROGRESS": str(Path(scratch) / "progress.json")} | (env or {})
+        kernel_env = {name: value for name, value in kernel_env.items() if value is not None}
         kernel_env.pop("TWELVE_IDEAS_RUN", None)
         if run:
             kernel_env["TWELVE_IDEAS_RUN"] = run
@@ -271,7 +295,10 @@ def run_lesson(
         except CellTimeoutError:
             reason = f"stopped, it had not ended after {cell_timeout} s"
         except DeadKernelError:
-            reason = "the kernel died (out of memory, or ended from outside)"
+            if memory.exceeded:
+                reason = f"killed, it held {memory.peak / 1e9:.2f} GB of memory, more than {memory_limit_gb} GB"
+            else:
+                reason = "the kernel died (out of memory, or ended from outside)"
         except RuntimeError as error:  # the kernel did not start
             reason = str(error)
         else:

@@ -1,0 +1,1 @@
+"""Stands in for the package by which code knows that it runs on Colab."""

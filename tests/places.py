@@ -1,0 +1,779 @@
+"""`make test-places`: every lesson, with reduced parameters, in every place where it is opened.
+
+    python tests/places.py [PLACE …] [--lessons 03 …]    all places and all lessons unless named
+    python tests/places.py --list                        what there is
+
+Prints a line for each place and lesson. In each place, faults are planted too: small lessons that must fail there, with
+the right message. A place that combines several conditions is, where a lesson fails in it, taken apart to say which one
+it was. Environments are made with uv and kept in `.places/`. Linux only, as root or where user namespaces are allowed.
+
+Exit code: 0 when all is as it must be, 1 when not, 2 for a wrong call.
+"""
+
+import argparse
+import contextlib
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import lessons
+import links
+import nbformat.v4 as v4
+import psutil
+import yaml
+from fixtures.clean import DRAW
+from lessons import LessonError
+
+from helpers import data
+
+ROOT, TESTS = lessons.ROOT, lessons.ROOT / "tests"
+ENVIRONMENTS = ROOT / ".places"
+CELL_TIMEOUT = 300
+MEMORY_GB = 2.0
+SWEEP = "from helpers.explorer import sweep\nsweep(limit=float('inf'))"
+
+
+class PlaceError(RuntimeError):
+    """Something is not as it must be in a place, or the place could not be made. The message says what."""
+
+
+# --- environments and checkouts ---------------------------------------------------------------------------------------
+
+
+def call(*command: object, **options) -> str:
+    """Run a command to its end and return what it printed. Raises PlaceError where it fails."""
+    done = subprocess.run(
+        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", **options
+    )
+    if done.returncode:
+        raise PlaceError(f"`{' '.join(map(str, command))}` ended with exit code {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Packages for one version of Python: `wanted` are arguments of `uv pip compile`, run in the repository's root."""
+
+    python: str
+    wanted: tuple[str, ...]
+
+    def make(self, folder: Path) -> Path:
+        """Make or refresh it in `folder`, exactly; returns its Python."""
+        if not shutil.which("uv"):
+            raise PlaceError("uv is needed to make environments: https://docs.astral.sh/uv/")
+        python, listed = folder / "bin" / "python", folder.with_suffix(".txt")
+        folder.parent.mkdir(exist_ok=True)
+        if not python.exists():
+            call("uv", "venv", "--quiet", "--clear", "--python", interpreter(self.python), folder)
+        quiet = ("--quiet", "--no-annotate", "--no-header", "--upgrade")
+        call("uv", "pip", "compile", *quiet, "--python", python, "--output-file", listed, *self.wanted, cwd=ROOT)
+        call("uv", "pip", "sync", "--quiet", "--compile-bytecode", "--python", python, listed)
+        return python
+
+
+def interpreter(version: str) -> str:
+    """A Python of this version that pyenv has, since uv does not look there by itself; else what uv can find or get."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"))
+    return str(found[-1]) if found else version
+
+
+MADE = {
+    "binder": Environment("3.12", ("requirements.txt",)),
+    "colab": Environment("3.12", ("tests/colab/requirements.txt",)),
+    "oldest": Environment("3.11", ("requirements.txt", "--resolution=lowest-direct")),
+    "newest": Environment("3.13", ("requirements.txt",)),
+    "repo2docker": Environment("3.12", ("tests/repo2docker.txt",)),
+}
+
+
+def once(method):
+    """Do the work of a method once for each set of arguments, however many threads ask for it."""
+
+    @functools.wraps(method)
+    def asked(self, *arguments):
+        with self.lock:
+            key = (method.__name__, *arguments)
+            if key not in self.made:
+                self.made[key] = method(self, *arguments)
+            return self.made[key]
+
+    return asked
+
+
+class Workshop:
+    """What the places need, made when it is first asked for: environments, checkouts, a published repository."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.lock = threading.RLock()
+        self.made: dict[tuple, object] = {}
+
+    @once
+    def environment(self, name: str) -> Path:
+        """The Python of an environment of `MADE`."""
+        return MADE[name].make(ENVIRONMENTS / name)
+
+    @once
+    def checkout(self, name: str = "checkout") -> Path:
+        """A copy of the working tree, without what git ignores, under this name; published in a repository of git."""
+        tree = self.folder / name
+        for file in call("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).split("\0"):
+            if file and (ROOT / file).is_file():
+                (tree / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / file, tree / file)
+        git = ("git", "-c", "user.name=places", "-c", "user.email=places@example.org")
+        for command in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "--message=all")):
+            call(*git, *command, cwd=tree)
+        return tree
+
+    @once
+    def installed(self, name: str = "checkout") -> tuple[Path, Path]:
+        """A checkout with the environment that `make` gives it: (folder, Python)."""
+        tree = self.checkout(name)
+        call("make", ".venv/.installed", cwd=tree)
+        return tree, tree / ".venv" / "bin" / "python"
+
+    @once
+    def image(self) -> tuple[Path, Path]:
+        """A checkout and a Python with which postBuild has been run, as in Binder's image."""
+        tree, python = self.checkout("binder"), self.environment("binder")
+        call("./postBuild", cwd=tree, env=os.environ | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"})
+        return tree, python
+
+    def new(self, name: str) -> Path:
+        """A new empty folder."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
+
+
+# --- conditions -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a lesson is started: the command of its Python, the checkout, the folder it starts in, its environment
+    variables (None takes one away), and the memory in GB above which it is killed."""
+
+    python: tuple[str, ...]
+    tree: Path
+    folder: Path
+    env: dict[str, str | None]
+    memory_gb: float = float("inf")
+    read_only: tuple[Path, ...] = ()
+
+    def command(self) -> tuple[str, ...]:
+        """The command that starts Python, in a mount namespace of its own where something is read-only."""
+        if not self.read_only:
+            return self.python
+        user = () if os.geteuid() == 0 else ("--map-root-user",)
+        return ("unshare", *user, "--mount", "sh", "-c", READ_ONLY, "sh", *map(str, self.read_only), "--", *self.python)
+
+
+# The folder is entered again because a process stays in the mount that it was started in.
+READ_ONLY = """
+while [ "$1" != -- ]; do mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 9; shift; done
+shift; cd "$PWD"; exec "$@"
+"""
+ODD_NAME = "درس‌های من/twelve ideas"
+C_LOCALE = {"LANG": "C", "LC_ALL": "C", "LANGUAGE": None, "PYTHONUTF8": None, "PYTHONIOENCODING": None}
+HOME_FOLDERS = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME")
+HOME_FOLDERS += ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR")
+
+
+def plain(shop: Workshop, name: str = "checkout") -> Start:
+    """An installed checkout, started beside the notebooks."""
+    tree, python = shop.installed(name)
+    return Start((str(python),), tree, tree / "notebooks", BASE)
+
+
+BASE = {
+    "PYTHONPATH": None,
+    "VIRTUAL_ENV": None,
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger of old kernels warns on newer Pythons
+    "TWELVE_IDEAS_DATA": str(data.cache_folder()),
+}
+
+
+def read_only(start: Start, shop: Workshop) -> Start:
+    return replace(start, read_only=(*start.read_only, start.tree))
+
+
+def elsewhere(start: Start, shop: Workshop) -> Start:
+    return replace(start, folder=shop.new("elsewhere"))
+
+
+def lang_c(start: Start, shop: Workshop) -> Start:
+    return replace(start, env=start.env | C_LOCALE)
+
+
+def ascii_only(start: Start, shop: Workshop) -> Start:
+    """Python makes up for LANG=C by itself; held to it, text is ASCII unless a file is opened with an encoding."""
+    return replace(start, env=start.env | C_LOCALE | {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+
+
+def no_home(start: Start, shop: Workshop) -> Start:
+    home = shop.new("home")
+    gone = dict.fromkeys((*HOME_FOLDERS, "TWELVE_IDEAS_PROGRESS"))
+    return replace(start, env=start.env | gone | {"HOME": str(home)}, read_only=(*start.read_only, home))
+
+
+def one_core(start: Start, shop: Workshop) -> Start:
+    return replace(start, python=("taskset", "--cpu-list", str(min(os.sched_getaffinity(0))), *start.python))
+
+
+def two_gigabytes(start: Start, shop: Workshop) -> Start:
+    start = replace(start, memory_gb=MEMORY_GB)
+    group = memory_group()
+    if group:
+        start = replace(start, python=("sh", "-c", 'echo $$ >"$0" && exec "$@"', str(group), *start.python))
+    return start
+
+
+@functools.cache
+def memory_group() -> Path | None:
+    """The file that puts a process under the kernel's own limit of memory; None where that is not allowed.
+
+    The meter of `lessons.run_lesson` kills what holds more, here as there; a control group also counts what a process
+    holds for too short a time for the meter to see.
+    """
+    for parent, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+        group = Path(parent) / f"twelve-ideas-{os.getpid()}"
+        with contextlib.suppress(OSError):
+            group.mkdir()
+            try:
+                with open(group / limit, "r+") as file:  # not "w": only the kernel makes this file
+                    file.write(str(int(MEMORY_GB * 1e9)))
+            except OSError:
+                group.rmdir()
+                raise
+            return group / "cgroup.procs"
+    return None
+
+
+# --- what is tried ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A lesson of one cell, `code`, that must fail in a place, with a message that holds `says`."""
+
+    about: str
+    code: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place. `start`: how lessons are started there. `faults`: what must come to light there. `explorers`: whether
+    those of each lesson are moved as well. `parts`: the places whose conditions it combines. `more`: other things that
+    must be so there, each a name and a function that raises PlaceError where it is not, and may return a remark."""
+
+    about: str
+    start: Callable[[Workshop], Start] | None
+    faults: tuple[Fault, ...] = ()
+    explorers: bool = False
+    parts: tuple[str, ...] = ()
+    more: tuple[tuple[str, Callable[[Workshop], str | None]], ...] = ()
+
+
+def run_in(place: Place, shop: Workshop, path: Path, more_env: dict | None = None) -> lessons.Result:
+    """Run the notebook at `path` in a place. Raises LessonError, or PlaceError where the run left what it may not."""
+    start = place.start(shop)
+    env = start.env | (more_env or {})
+    copy = shop.new("lesson") / path.name
+    nb = lessons.read(path)
+    if place.explorers:
+        nb.cells.append(v4.new_code_cell(SWEEP, id="sweep"))
+    lessons.write(nb, copy)
+    before = installed(start) if place.start is colab else ""
+    result = lessons.run_lesson(
+        copy,
+        reduced(path),
+        "reduced",
+        cell_timeout=CELL_TIMEOUT,
+        env=env,
+        python=start.command(),
+        folder=start.folder,
+        memory_limit_gb=start.memory_gb,
+    )
+    if before and before != (after := installed(start)):
+        raise PlaceError(f"what is installed has changed: {', '.join(sorted(set(before) ^ set(after)))}")
+    shown = [str(out.get("data", "")) for cell in result.notebook.cells for out in cell.get("outputs", [])]
+    for says in ("This figure could not be drawn", "To mend: "):
+        for found in (text.partition(says)[2][:200] for text in shown if says in text):
+            # Without a home, progress is not kept, and lesson 0 says so.
+            if not (found.startswith("progress.") and env.get("TWELVE_IDEAS_PROGRESS", "") is None):
+                raise PlaceError(f"{says}{found}")
+    return result
+
+
+def reduced(path: Path) -> dict[str, object]:
+    """The parameters of a lesson's reduced run."""
+    return (yaml.safe_load((TESTS / "reduced.yml").read_text("utf-8")) or {}).get(path.stem, {})
+
+
+def installed(start: Start) -> list[str]:
+    """What is installed, a line each."""
+    return call("uv", "pip", "freeze", "--quiet", "--python", start.python[-1]).splitlines()
+
+
+def lesson_in(place: Place, shop: Workshop, path: Path) -> str:
+    """Run a lesson in a place. Returns a remark. Raises PlaceError, which says in which of its parts it fails too."""
+    if place.start is None:
+        return papermill(shop, path)
+    # On Colab, lesson 0 fetches all data; the others find it.
+    env = {"TWELVE_IDEAS_DATA": None} if place.start is colab and path.stem.startswith("00") else {}
+    try:
+        return f"{run_in(place, shop, path, env).peak_memory_gb:.2f} GB"
+    except (LessonError, PlaceError) as error:
+        told = [f"{error}\n{getattr(error, 'trace', '')}".rstrip()]
+        for part in place.parts:
+            try:
+                lesson_in(SINGLE[part], shop, path)
+            except PlaceError:
+                told.append(f"it fails in the place {part} alone")
+            else:
+                told.append(f"it passes in the place {part} alone")
+        raise PlaceError("\n".join(told)) from error
+
+
+def planted(place: Place, shop: Workshop, fault: Fault) -> str:
+    """Run a fault in its place. Raises PlaceError where it does not come to light."""
+    try:
+        run_in(place, shop, small_lesson(shop, fault.code))
+    except LessonError as error:
+        if error.cell != "planted":
+            raise PlaceError(f"it failed elsewhere: {error}\n{error.trace}") from error
+        said = str(error)
+    except PlaceError as error:
+        said = str(error)
+    else:
+        raise PlaceError("it came to its end, as if nothing were wrong")
+    if fault.says not in said:
+        raise PlaceError(f"it did not fail with {fault.says!r}: {said}")
+    return f"seen: {said.splitlines()[0]}"
+
+
+def small_lesson(shop: Workshop, *code: str, name: str = "99_planted") -> Path:
+    """A notebook that sets up as lessons do and then has these cells, named `planted` and `then`."""
+    cells = [v4.new_code_cell(links.setup(links.repository(ROOT)), id="setup")]
+    cells += [v4.new_code_cell(source, id=id) for source, id in zip(code, ("planted", "then"), strict=False)]
+    path = shop.new("planted") / f"{name}.ipynb"
+    lessons.write(v4.new_notebook(cells=cells, metadata={"kernelspec": lessons.KERNEL}), path)
+    return path
+
+
+def must_fail(says: tuple[str, ...], action: Callable[[], object]) -> str:
+    """Run `action`, which must raise LessonError or PlaceError with all of `says` in its message."""
+    try:
+        action()
+    except (LessonError, PlaceError) as error:
+        if missing := [word for word in says if word not in str(error)]:
+            raise PlaceError(f"the message lacks {missing}: {error}") from error
+        return f"seen: {says[0]}"
+    raise PlaceError("it came to its end, as if nothing were wrong")
+
+
+def figures_follow(start: Callable[[Workshop], Start]) -> Callable[[Workshop], str]:
+    """A check that moving a control of an explorer redraws its figure where it stands."""
+
+    def check(shop):
+        imports = "import matplotlib.pyplot as plt\nfrom helpers.explorer import EXPLORERS, explore\n"
+        path = small_lesson(shop, imports + DRAW, "EXPLORERS[0].widgets['slope'].value = 3")
+        cell = run_in(Place("", start), shop, path).notebook.cells[1]
+        shown = [output.data["text/plain"] for output in cell.outputs if "image" in output.data.get("text/html", "")]
+        if shown != ["A straight line that rises from 0 to 3."]:
+            raise PlaceError(f"after the control moved, the page shows {shown}")
+
+    return check
+
+
+# Colab
+
+
+def colab(shop: Workshop, published: Path | None = None) -> Start:
+    """One notebook in an empty folder; the repository is reached at a local address of git."""
+    content = shop.new("content")
+    env = BASE | dict.fromkeys(HOME_FOLDERS)
+    env |= {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{(published or shop.checkout()).as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": f"https://github.com/{links.repository(ROOT)}",
+        "HOME": str(shop.new("home")),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "PYTHONPATH": str(TESTS / "colab"),
+    }
+    return Start((str(shop.environment("colab")),), content, content, env)
+
+
+def no_repository(shop: Workshop) -> str:
+    nowhere = Place("", lambda shop: colab(shop, shop.folder / "nowhere"))
+    says = ("cell `setup`", "could not be fetched. Connect to the network", "git said: ")
+    return must_fail(says, lambda: run_in(nowhere, shop, small_lesson(shop, "")))
+
+
+# Binder
+
+
+def binder(shop: Workshop) -> Start:
+    """Binder's environment after postBuild, on one core and under Binder's limit of memory."""
+    tree, python = shop.image()
+    return two_gigabytes(one_core(Start((str(python),), tree, tree / "notebooks", BASE), shop), shop)
+
+
+def dockerfile(tree: Path, python: Path) -> None:
+    """Raises PlaceError unless repo2docker would build the image that we want from this checkout."""
+    said = call(python.with_name("jupyter-repo2docker"), "--no-build", "--debug", tree, cwd=tree.parent)
+    wanted = (
+        "Building conda environment for python=3.12\n",
+        'env update -p ${NB_PYTHON_PREFIX} --file "environment.yml"',
+        "RUN ./postBuild\n",
+    )
+    if missing := [line for line in wanted if line not in said]:
+        raise PlaceError(f"the Dockerfile lacks {missing}:\n{said}")
+    # What repo2docker would do for files that are here by mistake: other builders, system packages, a start script.
+    stray = ("apt.txt", "requirements.txt", "setup.py", "runtime.txt", "Pipfile", "install.R", "Project.toml", "start")
+    for word in (*(f" {name}" for name in stray), "binder/"):
+        if lines := [line for line in said.splitlines() if line.startswith(("RUN", "COPY")) and f"{word}" in line]:
+            raise PlaceError(f"the Dockerfile has something to do with{word}: {lines}")
+    listed = yaml.safe_load((tree / "environment.yml").read_text("utf-8"))["dependencies"]
+    if listed != ["python=3.12", "pip", {"pip": ["-r requirements.txt"]}]:
+        raise PlaceError(f"environment.yml must list Python 3.12 and requirements.txt, it lists {listed}")
+
+
+def good_image(shop: Workshop) -> None:
+    dockerfile(shop.checkout(), shop.environment("repo2docker"))
+
+
+def bad_images(shop: Workshop) -> str:
+    def with_folder(tree):
+        (tree / "binder").mkdir()
+        (tree / "binder" / "requirements.txt").write_text("numpy\n")
+
+    def without_environment(tree):
+        (tree / "environment.yml").unlink()
+
+    def with_packages(tree):
+        (tree / "apt.txt").write_text("git\n")
+
+    def other_python(tree):
+        file = tree / "environment.yml"
+        file.write_text(file.read_text().replace("3.12", "3.10"))
+
+    for spoil in (with_folder, without_environment, with_packages, other_python):
+        tree = shop.new("spoilt") / "tree"
+        shutil.copytree(shop.checkout(), tree, ignore=shutil.ignore_patterns(".git", ".venv", "notebooks"))
+        spoil(tree)
+        must_fail(("Dockerfile",), lambda tree=tree: dockerfile(tree, shop.environment("repo2docker")))
+    return "seen: a folder binder/, no environment.yml, apt.txt, another Python"
+
+
+# Unattended
+
+
+def papermill(shop: Workshop, path: Path, *options: str, folder: Path | None = None) -> str:
+    """Run papermill on the notebook at `path` as a reader would, in `folder` or else in the checkout.
+
+    Raises PlaceError, with what it printed, where its exit code is not 0.
+    """
+    tree, python = shop.installed(ODD_NAME)
+    folder = folder or tree
+    if path.is_relative_to(ROOT):
+        path = tree / path.relative_to(ROOT)
+    values = [word for name, value in reduced(path).items() for word in ("-p", name, str(value))]
+    out = shop.new("out")
+    removed = ("PYTHONPATH", "TWELVE_IDEAS_RUN", "VIRTUAL_ENV")
+    env = {name: value for name, value in os.environ.items() if name not in removed}
+    env["TWELVE_IDEAS_PROGRESS"] = str(out / "progress.json")
+    name = os.path.relpath(path, folder)
+    call(python, "-m", "papermill", name, out / "out.ipynb", *values, *options, cwd=folder, env=env, timeout=600)
+    return "exit code 0"
+
+
+def from_any_folder(shop: Workshop) -> str:
+    tree, _ = shop.installed(ODD_NAME)
+    for folder in (tree, tree / "notebooks", shop.new("elsewhere")):
+        papermill(shop, small_lesson(shop, "import helpers.lesson"), folder=folder)
+    return "the root, notebooks/, another folder"
+
+
+def failing_papermill(shop: Workshop) -> str:
+    says = ('Exception encountered at "In [2]"', "planted_name / 0", "ended with exit code 1")
+    return must_fail(says, lambda: papermill(shop, small_lesson(shop, "planted_name = 1\nplanted_name / 0")))
+
+
+def hanging_papermill(shop: Workshop) -> str:
+    path = small_lesson(shop, "import time\ntime.sleep(1000)")
+    says = ("A cell timed out", "time.sleep(1000)", "ended with exit code 1")
+    return must_fail(says, lambda: papermill(shop, path, "--execution-timeout", "3"))
+
+
+def make_run(shop: Workshop) -> str:
+    """Exit codes and names of `make run`: a lesson that is not there, one that fails, one that hangs."""
+    tree, python = shop.installed(ODD_NAME)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+
+    def run(*words):
+        call(*words, cwd=tree, env=env, timeout=300)
+
+    must_fail(("no lesson '99'", "exit code 2"), lambda: run("make", "run", "NB=99"))
+    path = tree / "notebooks" / "99_planted.ipynb"
+    shutil.copy(small_lesson(shop, "1 / 0"), path)
+    must_fail(("FAILED 99_planted, cell `planted`: ZeroDiv", "exit code 2"), lambda: run("make", "run", "NB=99"))
+    shutil.copy(small_lesson(shop, "while True: pass"), path)
+    says = ("FAILED 99_planted, cell `planted`: stopped, it had not ended after 2 s", "exit code 1")
+    must_fail(says, lambda: run(python, "tests/run.py", "--cell-timeout", "2", "run", "99"))
+    path.unlink()
+    return "seen: no such lesson, a failing one, a hanging one"
+
+
+# All of it
+
+
+CONDITIONS = {
+    "odd-path": (
+        "a path with spaces and Persian letters",
+        None,
+        Fault("a path unquoted in a command", "import os\nassert not os.system(f'ls {os.getcwd()}'), 'ls'", "ls"),
+    ),
+    "read-only": (
+        "a read-only checkout",
+        read_only,
+        Fault("writes beside the notebook", "open('scratch.txt', 'w')", "Read-only file system"),
+    ),
+    "elsewhere": (
+        "started from another folder",
+        elsewhere,
+        Fault("a path relative to the notebook", "open('../helpers/data.py')", "No such file"),
+    ),
+    "lang-c": (
+        "LANG=C",
+        lang_c,
+        Fault("the locale's encoding", "import locale\n'é'.encode(locale.getencoding())", "can't encode"),
+    ),
+    "no-home": (
+        "a home that is empty and read-only",
+        no_home,
+        Fault("writes to the home", "import pathlib\n(pathlib.Path.home() / '.mine').mkdir()", "Read-only file system"),
+    ),
+    "ascii": (
+        "LANG=C, and Python held to it",
+        ascii_only,
+        Fault("no encoding named", "import helpers\nopen(helpers.__path__[0] + '/lesson.py').read()", "can't decode"),
+    ),
+}
+
+
+def conditions(*names: str) -> Callable[[Workshop], Start]:
+    """A start in an installed checkout, under all these conditions together."""
+
+    def start(shop):
+        begun = plain(shop, ODD_NAME if "odd-path" in names else "checkout")
+        for condition in (CONDITIONS[name][1] for name in names):
+            begun = condition(begun, shop) if condition else begun
+        return begun
+
+    return start
+
+
+def versions(name: str, *more: Callable[[Start, Workshop], Start]) -> Callable[[Workshop], Start]:
+    """A start beside the notebooks, in an environment that holds what requirements.txt asks for and no more."""
+
+    def start(shop):
+        tree = shop.checkout()
+        begun = Start((str(shop.environment(name)),), tree, tree / "notebooks", BASE)
+        for condition in more:
+            begun = condition(begun, shop)
+        return begun
+
+    return start
+
+
+SINGLE = {name: Place(about, conditions(name), (fault,)) for name, (about, _, fault) in CONDITIONS.items()}
+ALL_BUT_ASCII = tuple(name for name in CONDITIONS if name != "ascii")
+INSTALLS = """import pathlib, sysconfig
+folder = pathlib.Path(sysconfig.get_path("purelib"), "planted-1.0.dist-info")
+folder.mkdir(exist_ok=True)
+(folder / "METADATA").write_text("Metadata-Version: 2.1\\nName: planted\\nVersion: 1.0\\n")"""
+
+
+def installing(shop: Workshop) -> str:
+    try:
+        return planted(PLACES["colab"], shop, Fault("", INSTALLS, "what is installed has changed: planted==1.0"))
+    finally:
+        for folder in ENVIRONMENTS.glob("colab/lib/python*/site-packages/planted-1.0.dist-info"):
+            shutil.rmtree(folder)
+
+
+PLACES = {
+    "colab": Place(
+        "Colab's versions; one notebook in an empty folder; nothing is installed over what is there",
+        colab,
+        (
+            Fault("a control of ipywidgets 8", "import ipywidgets\nipywidgets.TagsInput()", "'TagsInput'"),
+            Fault("a module of IPython 8", "import IPython.core.guarded_eval", "No module named"),
+            Fault("papermill", "import papermill", "No module named 'papermill'"),
+        ),
+        explorers=True,
+        more=(
+            ("an explorer's figure follows", figures_follow(colab)),
+            ("planted: the repository cannot be reached", no_repository),
+            ("planted: installs something", installing),
+        ),
+    ),
+    "binder": Place(
+        f"what Binder installs, after postBuild, on one core, with {MEMORY_GB:g} GB of memory",
+        binder,
+        (
+            Fault("holds 2.1 GB", "import time\nheld = b'x' * 2_100_000_000\ntime.sleep(5)", "memory"),
+            Fault("needs two cores", "import os\nassert len(os.sched_getaffinity(0)) > 1, 'one core'", "one core"),
+        ),
+        more=(("the Dockerfile of repo2docker", good_image), ("planted: wrong files", bad_images)),
+    ),
+    "anywhere": Place(
+        "the lock; all at once: " + ", ".join(CONDITIONS[name][0] for name in ALL_BUT_ASCII),
+        conditions(*ALL_BUT_ASCII),
+        parts=ALL_BUT_ASCII,
+        more=tuple(
+            (f"planted: {place.faults[0].about}", functools.partial(planted, place, fault=place.faults[0]))
+            for place in (SINGLE[name] for name in ALL_BUT_ASCII)
+        ),
+    ),
+    "oldest": Place(
+        "the oldest versions that requirements.txt admits, Python 3.11; and text is ASCII unless said otherwise",
+        versions("oldest", ascii_only),
+        (
+            Fault("a function of NumPy 2.1", "import numpy\nnumpy.unstack", "no attribute 'unstack'"),
+            SINGLE["ascii"].faults[0],
+        ),
+        explorers=True,
+        more=(("an explorer's figure follows", figures_follow(versions("oldest"))),),
+    ),
+    "newest": Place(
+        "the newest versions that requirements.txt admits, Python 3.13",
+        versions("newest"),
+        (Fault("a function that NumPy 2.4 removed", "import numpy\nnumpy.in1d", "no attribute 'in1d'"),),
+        explorers=True,
+        more=(("an explorer's figure follows", figures_follow(versions("newest"))),),
+    ),
+    "unattended": Place(
+        "papermill, called in the folder of the checkout",
+        None,
+        more=(
+            ("papermill from any folder", from_any_folder),
+            ("planted: a failing cell", failing_papermill),
+            ("planted: a hanging cell", hanging_papermill),
+            ("planted: make run", make_run),
+        ),
+    ),
+}
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """One line of the report."""
+
+    place: str
+    what: str
+    action: Callable[[], str | None]
+
+
+def tasks(names: list[str], paths: list[Path], shop: Workshop) -> list[Task]:
+    """What is to be tried in these places: their faults and facts, then the lessons."""
+    found = []
+    for name in names:
+        place = (PLACES | SINGLE)[name]
+        found += [Task(name, what, functools.partial(check, shop)) for what, check in place.more]
+        found += [
+            Task(name, f"planted: {fault.about}", functools.partial(planted, place, shop, fault))
+            for fault in place.faults
+        ]
+        found += [Task(name, path.stem, functools.partial(lesson_in, place, shop, path)) for path in paths]
+    return found
+
+
+def attempt(task: Task) -> tuple[Task, float, str, str]:
+    """(task, seconds, remark, what went wrong)."""
+    start = time.monotonic()
+    try:
+        remark, wrong = task.action() or "", ""
+    except (LessonError, PlaceError, subprocess.TimeoutExpired) as error:
+        remark, wrong = "", f"{error}\n{getattr(error, 'trace', '')}".rstrip()
+    return task, time.monotonic() - start, remark, wrong
+
+
+def report(todo: list[Task], jobs: int) -> list[str]:
+    """Do the tasks, so many at a time, and print a line for each as it ends. Returns what went wrong."""
+    wrong = []
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for done in as_completed([pool.submit(attempt, task) for task in todo]):
+                task, seconds, remark, why = done.result()
+                line = f"{'✗' if why else '✓'} {task.place:<11}{task.what:<45}{seconds:4.0f} s"
+                print(f"{line}  {(why or remark).splitlines()[0][:110] if why or remark else ''}".rstrip(), flush=True)
+                wrong += [f"{task.place} · {task.what}: {why}"] if why else []
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+            raise
+    return wrong
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("places", nargs="*", metavar="PLACE", help=f"of {', '.join(PLACES | SINGLE)}")
+    parser.add_argument("--lessons", nargs="+", default=[], help="03, 03_gradient_descent or a path; all when left out")
+    parser.add_argument("--jobs", type=int, default=2, help="how many at a time (default 2)")
+    parser.add_argument("--list", action="store_true", help="say what places there are")
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.places if name not in PLACES | SINGLE]:
+        parser.error(f"there is no place {', '.join(unknown)}. The places: {', '.join(PLACES | SINGLE)}")
+    try:
+        paths = [lessons.find(name) for name in options.lessons] or lessons.lessons()
+    except ValueError as error:
+        parser.error(str(error))
+    if options.list:
+        for name, place in (PLACES | SINGLE).items():
+            print(f"{name:<12}{place.about}{'' if name in PLACES else ' (when named)'}")
+        return 0
+    if sys.platform != "linux":
+        parser.error("this needs Linux: the lessons' own tests, `make test`, run everywhere")
+
+    start = time.monotonic()
+    group = memory_group()
+    print(f"Limit of memory: {'a control group of the kernel' if group else 'a meter, five times a second'}")
+    with tempfile.TemporaryDirectory(prefix="places-", ignore_cleanup_errors=True) as folder:
+        todo = tasks(options.places or list(PLACES), paths, Workshop(Path(folder)))
+        try:
+            wrong = report(todo, options.jobs)
+        except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
+            return 130
+        finally:
+            if group:
+                group.parent.rmdir()
+    for line in wrong:
+        print(f"\nFAILED {line}", file=sys.stderr)
+    print(
+        f"\n{len(todo) - len(wrong)} of {len(todo)} as they must be, in {(time.monotonic() - start) / 60:.1f} minutes"
+    )
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
