@@ -51,7 +51,8 @@ clean: ## remove the environment and what tools left; data and progress stay
 	rm -rf .venv .ci-venv .places .pytest_cache .ruff_cache tests/output
 	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
 
-# The environment: the locked packages, and helpers/ as a link to here so that lessons find it from any folder.
+# The environment: the locked packages, and a link to here by which lessons find helpers/ from any folder. The link is
+# relative, because Python reads absolute ones (`pip install -e .`) in the locale's encoding, which may lack a folder's letters.
 $(INSTALLED): requirements.lock pyproject.toml
 	@set -e; \
 	if [ -x $(PY) ]; then :; \
@@ -79,5 +80,6 @@ $(INSTALLED): requirements.lock pyproject.toml
 	if command -v uv >/dev/null; then set -- uv pip install --compile-bytecode --python $(PY); \
 	else set -- $(PY) -m pip install --disable-pip-version-check; fi; \
 	"$$@" --require-hashes -r requirements.lock; \
-	"$$@" --no-deps -e .; \
+	$(PY) -c 'import os, sysconfig; site = sysconfig.get_path("purelib"); \
+		print(os.path.relpath(".", site), file=open(os.path.join(site, "twelve-ideas.pth"), "w"))'; \
 	touch $(INSTALLED)

@@ -265,7 +265,10 @@ def run_lesson(
             on_cell(name)
 
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="lesson-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="lesson-") as scratch,
+        open(Path(scratch) / "log", "w+", encoding="utf-8", errors="replace") as log,
+    ):
         copied = prepare(path, Path(scratch) / path.name, parameters)
         client = NotebookClient(
             read(copied),
@@ -289,7 +292,7 @@ def run_lesson(
             kernel_env["TWELVE_IDEAS_RUN"] = run
         cell = trace = None
         try:
-            client.execute(env=kernel_env)
+            client.execute(env=kernel_env, stderr=log)
         except CellExecutionError as error:
             reason, trace = f"{error.ename}: {error.evalue}", error.traceback
         except CellTimeoutError:
@@ -307,6 +310,9 @@ def run_lesson(
             memory.stop()
         if reason:
             cell = at[-1][0] if at else None
+            if not cell:  # then there is no traceback, but the process may have said why it did not start
+                log.seek(0)
+                trace = log.read()
             raise LessonError(path.stem, cell, reason, trace or "")
     took = time.monotonic() - start
     if out:

@@ -61,7 +61,7 @@ def call(*command: object, **options) -> str:
 
 @dataclass(frozen=True)
 class Environment:
-    """Packages for one version of Python: `wanted` are arguments of `uv pip compile`, run in the repository's root."""
+    """Packages for one version of Python: `wanted` are arguments of `uv pip install`, run in the repository's root."""
 
     python: str
     wanted: tuple[str, ...]
@@ -70,13 +70,11 @@ class Environment:
         """Make or refresh it in `folder`, exactly; returns its Python."""
         if not shutil.which("uv"):
             raise PlaceError("uv is needed to make environments: https://docs.astral.sh/uv/")
-        python, listed = folder / "bin" / "python", folder.with_suffix(".txt")
-        folder.parent.mkdir(exist_ok=True)
+        python = folder / "bin" / "python"
         if not python.exists():
             call("uv", "venv", "--quiet", "--clear", "--python", interpreter(self.python), folder)
-        quiet = ("--quiet", "--no-annotate", "--no-header", "--upgrade")
-        call("uv", "pip", "compile", *quiet, "--python", python, "--output-file", listed, *self.wanted, cwd=ROOT)
-        call("uv", "pip", "sync", "--quiet", "--compile-bytecode", "--python", python, listed)
+        exactly = ("--quiet", "--exact", "--upgrade", "--compile-bytecode")
+        call("uv", "pip", "install", *exactly, "--python", python, *self.wanted, cwd=ROOT)
         return python
 
 
@@ -88,11 +86,11 @@ def interpreter(version: str) -> str:
 
 
 MADE = {
-    "binder": Environment("3.12", ("requirements.txt",)),
-    "colab": Environment("3.12", ("tests/colab/requirements.txt",)),
-    "oldest": Environment("3.11", ("requirements.txt", "--resolution=lowest-direct")),
-    "newest": Environment("3.13", ("requirements.txt",)),
-    "repo2docker": Environment("3.12", ("tests/repo2docker.txt",)),
+    "binder": Environment("3.12", ("-r", "requirements.txt")),
+    "colab": Environment("3.12", ("-r", "tests/colab/requirements.txt")),
+    "oldest": Environment("3.11", ("-r", "requirements.txt", "--resolution=lowest-direct")),
+    "newest": Environment("3.13", ("-r", "requirements.txt")),
+    "repo2docker": Environment("3.12", ("jupyter-repo2docker",)),
 }
 
 
@@ -137,9 +135,9 @@ class Workshop:
         return tree
 
     @once
-    def installed(self, name: str = "checkout") -> tuple[Path, Path]:
-        """A checkout with the environment that `make` gives it: (folder, Python)."""
-        tree = self.checkout(name)
+    def installed(self) -> tuple[Path, Path]:
+        """A checkout with an odd path and the environment that `make` gives it: (folder, Python)."""
+        tree = self.checkout(ODD_NAME)
         call("make", ".venv/.installed", cwd=tree)
         return tree, tree / ".venv" / "bin" / "python"
 
@@ -189,9 +187,15 @@ HOME_FOLDERS = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTI
 HOME_FOLDERS += ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR")
 
 
-def plain(shop: Workshop, name: str = "checkout") -> Start:
-    """An installed checkout, started beside the notebooks."""
-    tree, python = shop.installed(name)
+def plain(shop: Workshop) -> Start:
+    """A checkout, started beside the notebooks with the running Python."""
+    tree = shop.checkout()
+    return Start((sys.executable,), tree, tree / "notebooks", BASE | {"PYTHONPATH": str(tree)})
+
+
+def odd_path(shop: Workshop) -> Start:
+    """A checkout whose path has spaces and Persian letters, with the environment that `make` gives it there."""
+    tree, python = shop.installed()
     return Start((str(python),), tree, tree / "notebooks", BASE)
 
 
@@ -485,7 +489,7 @@ def papermill(shop: Workshop, path: Path, *options: str, folder: Path | None = N
 
     Raises PlaceError, with what it printed, where its exit code is not 0.
     """
-    tree, python = shop.installed(ODD_NAME)
+    tree, python = shop.installed()
     folder = folder or tree
     if path.is_relative_to(ROOT):
         path = tree / path.relative_to(ROOT)
@@ -500,7 +504,7 @@ def papermill(shop: Workshop, path: Path, *options: str, folder: Path | None = N
 
 
 def from_any_folder(shop: Workshop) -> str:
-    tree, _ = shop.installed(ODD_NAME)
+    tree, _ = shop.installed()
     for folder in (tree, tree / "notebooks", shop.new("elsewhere")):
         papermill(shop, small_lesson(shop, "import helpers.lesson"), folder=folder)
     return "the root, notebooks/, another folder"
@@ -519,7 +523,7 @@ def hanging_papermill(shop: Workshop) -> str:
 
 def make_run(shop: Workshop) -> str:
     """Exit codes and names of `make run`: a lesson that is not there, one that fails, one that hangs."""
-    tree, python = shop.installed(ODD_NAME)
+    tree, python = shop.installed()
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
 
     def run(*words):
@@ -543,7 +547,11 @@ CONDITIONS = {
     "odd-path": (
         "a path with spaces and Persian letters",
         None,
-        Fault("a path unquoted in a command", "import os\nassert not os.system(f'ls {os.getcwd()}'), 'ls'", "ls"),
+        Fault(
+            "a path unquoted in a command",
+            "import os\nassert not os.system(f'ls {os.getcwd()}'), 'no such path'",
+            "no such path",
+        ),
     ),
     "read-only": (
         "a read-only checkout",
@@ -574,10 +582,10 @@ CONDITIONS = {
 
 
 def conditions(*names: str) -> Callable[[Workshop], Start]:
-    """A start in an installed checkout, under all these conditions together."""
+    """A start in a checkout, under all these conditions together."""
 
     def start(shop):
-        begun = plain(shop, ODD_NAME if "odd-path" in names else "checkout")
+        begun = odd_path(shop) if "odd-path" in names else plain(shop)
         for condition in (CONDITIONS[name][1] for name in names):
             begun = condition(begun, shop) if condition else begun
         return begun
