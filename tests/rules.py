@@ -266,7 +266,7 @@ def exercises(nb, path, lesson):
             yield first, f"the cells {parts} must follow one another, with no others between than {first}-…"
             continue
         statement, attempt, check, help_ = (nb.cells[i].source for i in at)
-        if not re.match(rf"### Exercise {re.escape(number)} · \S", statement):
+        if not re.search(rf"^### Exercise {re.escape(number)} · \S", statement, re.MULTILINE):
             yield first, f"the heading must be `### Exercise {number} · title`"
         if "..." not in attempt and "NotImplementedError" not in attempt:
             yield f"{first}-attempt", "the stub must hold `...` or raise NotImplementedError"
