@@ -434,6 +434,11 @@ def binder(shop: Workshop) -> Start:
     return two_gigabytes(one_core(Start((str(python),), tree, tree / "notebooks", BASE), shop), shop)
 
 
+# What repo2docker acts on beside environment.yml and postBuild; a folder binder/ would even hide these.
+ACTED_ON = ("binder", ".binder", "Dockerfile", "apt.txt", "runtime.txt", "setup.py", "Pipfile", "Pipfile.lock", "start")
+ACTED_ON += ("install.R", "DESCRIPTION", "Project.toml", "REQUIRE", "default.nix")
+
+
 def dockerfile(tree: Path, python: Path) -> None:
     """Raises PlaceError unless repo2docker would build the image that we want from this checkout."""
     said = call(python.with_name("jupyter-repo2docker"), "--no-build", "--debug", tree, cwd=tree.parent)
@@ -444,11 +449,8 @@ def dockerfile(tree: Path, python: Path) -> None:
     )
     if missing := [line for line in wanted if line not in said]:
         raise PlaceError(f"the Dockerfile lacks {missing}:\n{said}")
-    # What repo2docker would do for files that are here by mistake: other builders, system packages, a start script.
-    stray = ("apt.txt", "requirements.txt", "setup.py", "runtime.txt", "Pipfile", "install.R", "Project.toml", "start")
-    for word in (*(f" {name}" for name in stray), "binder/"):
-        if lines := [line for line in said.splitlines() if line.startswith(("RUN", "COPY")) and f"{word}" in line]:
-            raise PlaceError(f"the Dockerfile has something to do with{word}: {lines}")
+    if stray := [name for name in ACTED_ON if (tree / name).exists()]:
+        raise PlaceError(f"repo2docker would act on {stray}, which does not belong here")
     listed = yaml.safe_load((tree / "environment.yml").read_text("utf-8"))["dependencies"]
     if listed != ["python=3.12", "pip", {"pip": ["-r requirements.txt"]}]:
         raise PlaceError(f"environment.yml must list Python 3.12 and requirements.txt, it lists {listed}")
@@ -459,26 +461,28 @@ def good_image(shop: Workshop) -> None:
 
 
 def bad_images(shop: Workshop) -> str:
-    def with_folder(tree):
-        (tree / "binder").mkdir()
-        (tree / "binder" / "requirements.txt").write_text("numpy\n")
-
-    def without_environment(tree):
-        (tree / "environment.yml").unlink()
-
-    def with_packages(tree):
-        (tree / "apt.txt").write_text("git\n")
-
-    def other_python(tree):
-        file = tree / "environment.yml"
-        file.write_text(file.read_text().replace("3.12", "3.10"))
-
-    for spoil in (with_folder, without_environment, with_packages, other_python):
+    whole = (shop.checkout() / "environment.yml").read_text("utf-8")
+    spoilt = (
+        ("binder/requirements.txt", "numpy\n", "the Dockerfile lacks"),
+        ("environment.yml", None, "the Dockerfile lacks"),
+        ("environment.yml", whole.replace("3.12", "3.10"), "the Dockerfile lacks"),
+        (
+            "environment.yml",
+            whole.replace("-r requirements.txt", "numpy"),
+            "must list Python 3.12 and requirements.txt",
+        ),
+        ("postBuild", None, "the Dockerfile lacks"),
+        ("apt.txt", "git\n", "repo2docker would act on"),
+    )
+    for name, text, says in spoilt:
         tree = shop.new("spoilt") / "tree"
-        shutil.copytree(shop.checkout(), tree, ignore=shutil.ignore_patterns(".git", ".venv", "notebooks"))
-        spoil(tree)
-        must_fail(("Dockerfile",), lambda tree=tree: dockerfile(tree, shop.environment("repo2docker")))
-    return "seen: a folder binder/, no environment.yml, apt.txt, another Python"
+        shutil.copytree(shop.checkout(), tree, ignore=shutil.ignore_patterns(".git", "notebooks"))
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).unlink(missing_ok=True)
+        if text:
+            (tree / name).write_text(text, "utf-8")
+        must_fail((says,), lambda tree=tree: dockerfile(tree, shop.environment("repo2docker")))
+    return f"seen: {', '.join(name for name, _, _ in spoilt)}"
 
 
 # Unattended

@@ -24,6 +24,23 @@ def test_missing_and_old_packages_are_named(tmp_path):
     assert missing.found == "not installed"
 
 
+def test_what_opens_a_notebook_may_be_missing_but_not_be_old(tmp_path, monkeypatch):
+    wanted = tmp_path / "requirements.txt"
+    wanted.write_text("jupyterlab>=99\nnumpy>=1\n")
+    (old,) = installation.check_packages(wanted)
+    assert old.what == "jupyterlab" and not old.right
+    version = installation.importlib.metadata.version
+
+    def without_jupyterlab(name):
+        if name == "jupyterlab":
+            raise installation.importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(installation.importlib.metadata, "version", without_jupyterlab)
+    (right,) = installation.check_packages(wanted)
+    assert right.right
+
+
 def test_missing_data_is_said_with_the_way_out(monkeypatch):
     def fetch(name):
         raise data.DataError("MNIST is not here and there is no network.\nCopy the folder.")
