@@ -5,6 +5,7 @@ parameters, one result. Import it as `import lessons`: pytest and `python tests/
 """
 
 import ast
+import atexit
 import contextlib
 import copy
 import hashlib
@@ -304,6 +305,7 @@ def run_lesson(
                 reason = "the kernel died (out of memory, or ended from outside)"
         except RuntimeError as error:  # the kernel did not start
             reason = str(error)
+            atexit.unregister(client._cleanup_kernel)  # which fails, loudly, where there is no kernel
         else:
             reason = None
         finally:

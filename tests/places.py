@@ -1,6 +1,7 @@
 """`make test-places`: every lesson, with reduced parameters, in every place where it is opened.
 
     python tests/places.py [PLACE …] [--lessons 03 …]    all places and all lessons unless named
+    python tests/places.py --spread                      each lesson in one of the places, in turn
     python tests/places.py --list                        what there is
 
 Prints a line for each place and lesson. In each place, faults are planted too: small lessons that must fail there, with
@@ -702,17 +703,21 @@ class Task:
     action: Callable[[], str | None]
 
 
-def tasks(names: list[str], paths: list[Path], shop: Workshop) -> list[Task]:
-    """What is to be tried in these places: their faults and facts, then the lessons."""
+def tasks(names: list[str], paths: list[Path], shop: Workshop, spread: bool = False) -> list[Task]:
+    """What is to be tried in these places: their faults and facts, then the lessons.
+
+    With `spread`, each lesson is run in one of the places only, by its number.
+    """
     found = []
-    for name in names:
+    for index, name in enumerate(names):
+        here = [path for path in paths if not spread or int(path.stem[:2]) % len(names) == index]
         place = (PLACES | SINGLE)[name]
         found += [Task(name, what, functools.partial(check, shop)) for what, check in place.more]
         found += [
             Task(name, f"planted: {fault.about}", functools.partial(planted, place, shop, fault))
             for fault in place.faults
         ]
-        found += [Task(name, path.stem, functools.partial(lesson_in, place, shop, path)) for path in paths]
+        found += [Task(name, path.stem, functools.partial(lesson_in, place, shop, path)) for path in here]
     return found
 
 
@@ -751,6 +756,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("places", nargs="*", metavar="PLACE", help=f"of {', '.join(PLACES | SINGLE)}")
     parser.add_argument("--lessons", nargs="+", default=[], help="03, 03_gradient_descent or a path; all when left out")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time (default 2)")
+    parser.add_argument("--spread", action="store_true", help="each lesson in one place only, in turn: quicker")
     parser.add_argument("--list", action="store_true", help="say what places there are")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.places if name not in PLACES | SINGLE]:
@@ -770,7 +776,7 @@ def main(arguments: list[str] | None = None) -> int:
     group = memory_group()
     print(f"Limit of memory: {'a control group of the kernel' if group else 'a meter, five times a second'}")
     with tempfile.TemporaryDirectory(prefix="places-", ignore_cleanup_errors=True) as folder:
-        todo = tasks(options.places or list(PLACES), paths, Workshop(Path(folder)))
+        todo = tasks(options.places or list(PLACES), paths, Workshop(Path(folder)), options.spread)
         try:
             wrong = report(todo, options.jobs)
         except KeyboardInterrupt:

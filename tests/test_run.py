@@ -153,6 +153,31 @@ def test_a_cell_that_fails_hangs_or_dies_is_named(course, source, timeout, why):
     assert path.read_bytes() == before and not (course / "out.ipynb").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the command is one of POSIX systems")
+def test_a_kernel_can_be_started_by_another_command_elsewhere_with_less_around_it(course, monkeypatch):
+    monkeypatch.setenv("GONE", "still here")
+    source = "import os\nprint(os.environ['PLACE'], 'GONE' in os.environ, os.getcwd())"
+    path = lesson(course, "01_a", source)
+    command = ("env", "PLACE=other", sys.executable)
+    result = lessons.run_lesson(path, env={"GONE": None}, python=command, folder=course / "tests")
+    place, gone, folder = printed(result).strip().split(" ", 2)
+    assert (place, gone) == ("other", "False") and Path(folder).samefile(course / "tests")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the command is one of POSIX systems")
+def test_a_kernel_that_does_not_start_says_why(course):
+    path = lesson(course, "01_a")
+    with pytest.raises(LessonError, match="01_a, before its first cell: Kernel died") as caught:
+        lessons.run_lesson(path, python=("sh", "-c", "echo no such place >&2; exit 1"))
+    assert caught.value.cell is None and "no such place" in caught.value.trace
+
+
+def test_a_lesson_that_holds_too_much_memory_is_killed_and_named(course):
+    path = lesson(course, "01_a", "import time\nheld = b'x' * 400_000_000\ntime.sleep(30)")
+    with pytest.raises(LessonError, match="cell `c0`: killed, it held 0.[2-9]. GB of memory, more than 0.2 GB"):
+        lessons.run_lesson(path, memory_limit_gb=0.2)
+
+
 def test_measured_lines_are_what_the_lessons_print(capsys):
     measured("joint test accuracy", 0.97912, (0.974, 0.984), reduced=(0.85, 1.0))
     measured("ratio = a / b · c", 3.2e-7, (1e-5, 0.1), reduced=(0, 1))
