@@ -16,6 +16,7 @@ import contextlib
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,7 +104,12 @@ def once(method):
         with self.lock:
             key = (method.__name__, *arguments)
             if key not in self.made:
-                self.made[key] = method(self, *arguments)
+                try:
+                    self.made[key] = method(self, *arguments)
+                except PlaceError as error:  # it would fail again
+                    self.made[key] = error
+            if isinstance(self.made[key], PlaceError):
+                raise self.made[key]
             return self.made[key]
 
     return asked
@@ -239,29 +245,37 @@ def two_gigabytes(start: Start, shop: Workshop) -> Start:
     start = replace(start, memory_gb=MEMORY_GB)
     group = memory_group()
     if group:
-        start = replace(start, python=("sh", "-c", 'echo $$ >"$0" && exec "$@"', str(group), *start.python))
+        start = replace(start, python=("sh", "-c", 'echo $$ >"$0" && exec "$@"', str(group / PROCESSES), *start.python))
     return start
 
 
-@functools.cache
+GROUPS = ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")
+PROCESSES = "cgroup.procs"
+
+
 def memory_group() -> Path | None:
-    """The file that puts a process under the kernel's own limit of memory; None where that is not allowed.
+    """A new control group, under the kernel's own limit of memory; None where that is not allowed.
 
     The meter of `lessons.run_lesson` kills what holds more, here as there; a control group also counts what a process
     holds for too short a time for the meter to see.
     """
-    for parent, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
-        group = Path(parent) / f"twelve-ideas-{os.getpid()}"
+    for parent, limit in GROUPS:
         with contextlib.suppress(OSError):
-            group.mkdir()
+            group = Path(tempfile.mkdtemp(prefix=f"twelve-ideas-{os.getpid()}-", dir=parent))
             try:
                 with open(group / limit, "r+") as file:  # not "w": only the kernel makes this file
                     file.write(str(int(MEMORY_GB * 1e9)))
             except OSError:
                 group.rmdir()
                 raise
-            return group / "cgroup.procs"
+            return group
     return None
+
+
+def remove_groups():
+    for parent, _ in GROUPS:
+        for group in Path(parent).glob(f"twelve-ideas-{os.getpid()}-*"):
+            group.rmdir()
 
 
 # --- what is tried ----------------------------------------------------------------------------------------------------
@@ -299,7 +313,7 @@ def run_in(place: Place, shop: Workshop, path: Path, more_env: dict | None = Non
     if place.explorers:
         nb.cells.append(v4.new_code_cell(SWEEP, id="sweep"))
     lessons.write(nb, copy)
-    before = installed(start) if place.start is colab else ""
+    before = packages(start) if place.start is colab else []
     result = lessons.run_lesson(
         copy,
         reduced(path),
@@ -310,7 +324,7 @@ def run_in(place: Place, shop: Workshop, path: Path, more_env: dict | None = Non
         folder=start.folder,
         memory_limit_gb=start.memory_gb,
     )
-    if before and before != (after := installed(start)):
+    if before and before != (after := packages(start)):
         raise PlaceError(f"what is installed has changed: {', '.join(sorted(set(before) ^ set(after)))}")
     shown = [str(out.get("data", "")) for cell in result.notebook.cells for out in cell.get("outputs", [])]
     for says in ("This figure could not be drawn", "To mend: "):
@@ -326,7 +340,7 @@ def reduced(path: Path) -> dict[str, object]:
     return (yaml.safe_load((TESTS / "reduced.yml").read_text("utf-8")) or {}).get(path.stem, {})
 
 
-def installed(start: Start) -> list[str]:
+def packages(start: Start) -> list[str]:
     """What is installed, a line each."""
     return call("uv", "pip", "freeze", "--quiet", "--python", start.python[-1]).splitlines()
 
@@ -420,6 +434,10 @@ def colab(shop: Workshop, published: Path | None = None) -> Start:
     return Start((str(shop.environment("colab")),), content, content, env)
 
 
+def stand_in(shop: Workshop) -> None:
+    run_in(Place("", colab), shop, small_lesson(shop, "import google.colab, google.protobuf"))
+
+
 def no_repository(shop: Workshop) -> str:
     nowhere = Place("", lambda shop: colab(shop, shop.folder / "nowhere"))
     says = ("cell `setup`", "could not be fetched. Connect to the network", "git said: ")
@@ -504,7 +522,19 @@ def papermill(shop: Workshop, path: Path, *options: str, folder: Path | None = N
     env = {name: value for name, value in os.environ.items() if name not in removed}
     env["TWELVE_IDEAS_PROGRESS"] = str(out / "progress.json")
     name = os.path.relpath(path, folder)
-    call(python, "-m", "papermill", name, out / "out.ipynb", *values, *options, cwd=folder, env=env, timeout=600)
+    call(
+        python,
+        "-m",
+        "papermill",
+        "--no-progress-bar",
+        name,
+        out / "out.ipynb",
+        *values,
+        *options,
+        cwd=folder,
+        env=env,
+        timeout=600,
+    )
     return "exit code 0"
 
 
@@ -638,6 +668,7 @@ PLACES = {
         ),
         explorers=True,
         more=(
+            ("google.colab beside what else is google's", stand_in),
             ("an explorer's figure follows", figures_follow(colab)),
             ("planted: the repository cannot be reached", no_repository),
             ("planted: installs something", installing),
@@ -773,8 +804,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("this needs Linux: the lessons' own tests, `make test`, run everywhere")
 
     start = time.monotonic()
-    group = memory_group()
-    print(f"Limit of memory: {'a control group of the kernel' if group else 'a meter, five times a second'}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end as Ctrl-C does
+    print(f"Limit of memory: {'a control group of the kernel' if memory_group() else 'a meter, five times a second'}")
     with tempfile.TemporaryDirectory(prefix="places-", ignore_cleanup_errors=True) as folder:
         todo = tasks(options.places or list(PLACES), paths, Workshop(Path(folder)), options.spread)
         try:
@@ -783,13 +814,11 @@ def main(arguments: list[str] | None = None) -> int:
             print("Interrupted.", file=sys.stderr)
             return 130
         finally:
-            if group:
-                group.parent.rmdir()
+            remove_groups()
     for line in wrong:
         print(f"\nFAILED {line}", file=sys.stderr)
-    print(
-        f"\n{len(todo) - len(wrong)} of {len(todo)} as they must be, in {(time.monotonic() - start) / 60:.1f} minutes"
-    )
+    minutes = (time.monotonic() - start) / 60
+    print(f"\n{len(todo) - len(wrong)} of {len(todo)} as they must be, in {minutes:.1f} minutes")
     return 1 if wrong else 0
 
 
