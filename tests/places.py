@@ -804,6 +804,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("this needs Linux: the lessons' own tests, `make test`, run everywhere")
 
     start = time.monotonic()
+    # Lessons run side by side: threads of linear algebra that wait for one another cost more than they bring.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end as Ctrl-C does
     print(f"Limit of memory: {'a control group of the kernel' if memory_group() else 'a meter, five times a second'}")
     with tempfile.TemporaryDirectory(prefix="places-", ignore_cleanup_errors=True) as folder:
