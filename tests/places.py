@@ -14,6 +14,7 @@ Exit code: 0 when all is as it must be, 1 when not, 2 for a wrong call.
 import argparse
 import contextlib
 import functools
+import json
 import os
 import shutil
 import signal
@@ -92,6 +93,7 @@ MADE = {
     "colab": Environment("3.12", ("-r", "tests/colab/requirements.txt")),
     "oldest": Environment("3.11", ("-r", "requirements.txt", "--resolution=lowest-direct")),
     "newest": Environment("3.13", ("-r", "requirements.txt")),
+    "kernel": Environment("3.12", ("ipykernel",)),
     "repo2docker": Environment("3.12", ("jupyter-repo2docker",)),
 }
 
@@ -293,13 +295,16 @@ class Fault:
 @dataclass(frozen=True)
 class Place:
     """A place. `start`: how lessons are started there. `faults`: what must come to light there. `explorers`: whether
-    those of each lesson are moved as well. `parts`: the places whose conditions it combines. `more`: other things that
-    must be so there, each a name and a function that raises PlaceError where it is not, and may return a remark."""
+    those of each lesson are moved as well. `keeps`: whether what is installed must stay as it is. `parts`: the places
+    whose conditions it combines. `more`: other things that must be so there, each a name and a function that raises
+    PlaceError where it is not, and may return a remark.
+    """
 
     about: str
     start: Callable[[Workshop], Start] | None
     faults: tuple[Fault, ...] = ()
     explorers: bool = False
+    keeps: bool = False
     parts: tuple[str, ...] = ()
     more: tuple[tuple[str, Callable[[Workshop], str | None]], ...] = ()
 
@@ -313,7 +318,7 @@ def run_in(place: Place, shop: Workshop, path: Path, more_env: dict | None = Non
     if place.explorers:
         nb.cells.append(v4.new_code_cell(SWEEP, id="sweep"))
     lessons.write(nb, copy)
-    before = packages(start) if place.start is colab else []
+    before = packages(start) if place.keeps else []
     result = lessons.run_lesson(
         copy,
         reduced(path),
@@ -324,7 +329,7 @@ def run_in(place: Place, shop: Workshop, path: Path, more_env: dict | None = Non
         folder=start.folder,
         memory_limit_gb=start.memory_gb,
     )
-    if before and before != (after := packages(start)):
+    if place.keeps and before != (after := packages(start)):
         raise PlaceError(f"what is installed has changed: {', '.join(sorted(set(before) ^ set(after)))}")
     shown = [str(out.get("data", "")) for cell in result.notebook.cells for out in cell.get("outputs", [])]
     for says in ("This figure could not be drawn", "To mend: "):
@@ -516,7 +521,9 @@ def papermill(shop: Workshop, path: Path, *options: str, folder: Path | None = N
     folder = folder or tree
     if path.is_relative_to(ROOT):
         path = tree / path.relative_to(ROOT)
-    values = [word for name, value in reduced(path).items() for word in ("-p", name, str(value))]
+    values = []
+    for name, value in reduced(path).items():  # `-p` gives numbers and text; a list would arrive as text
+        values += ["-y", json.dumps({name: value})] if isinstance(value, list) else ["-p", name, str(value)]
     out = shop.new("out")
     removed = ("PYTHONPATH", "TWELVE_IDEAS_RUN", "VIRTUAL_ENV")
     env = {name: value for name, value in os.environ.items() if name not in removed}
@@ -645,16 +652,14 @@ SINGLE = {name: Place(about, conditions(name), (fault,)) for name, (about, _, fa
 ALL_BUT_ASCII = tuple(name for name in CONDITIONS if name != "ascii")
 INSTALLS = """import pathlib, sysconfig
 folder = pathlib.Path(sysconfig.get_path("purelib"), "planted-1.0.dist-info")
-folder.mkdir(exist_ok=True)
+folder.mkdir()
 (folder / "METADATA").write_text("Metadata-Version: 2.1\\nName: planted\\nVersion: 1.0\\n")"""
 
 
 def installing(shop: Workshop) -> str:
-    try:
-        return planted(PLACES["colab"], shop, Fault("", INSTALLS, "what is installed has changed: planted==1.0"))
-    finally:
-        for folder in ENVIRONMENTS.glob("colab/lib/python*/site-packages/planted-1.0.dist-info"):
-            shutil.rmtree(folder)
+    python = MADE["kernel"].make(shop.new("kernel"))  # of its own, since others use Colab's at the same time
+    place = Place("", lambda shop: replace(colab(shop), python=(str(python),)), keeps=True)
+    return planted(place, shop, Fault("", INSTALLS, "what is installed has changed: planted==1.0"))
 
 
 PLACES = {
@@ -667,6 +672,7 @@ PLACES = {
             Fault("papermill", "import papermill", "No module named 'papermill'"),
         ),
         explorers=True,
+        keeps=True,
         more=(
             ("google.colab beside what else is google's", stand_in),
             ("an explorer's figure follows", figures_follow(colab)),
