@@ -522,8 +522,8 @@ def papermill(shop: Workshop, path: Path, *options: str, folder: Path | None = N
     if path.is_relative_to(ROOT):
         path = tree / path.relative_to(ROOT)
     values = []
-    for name, value in reduced(path).items():  # `-p` gives numbers and text; a list would arrive as text
-        values += ["-y", json.dumps({name: value})] if isinstance(value, list) else ["-p", name, str(value)]
+    for name, value in reduced(path).items():  # `-p` gives numbers and text; the rest would arrive as text
+        values += ["-y", json.dumps({name: value})] if isinstance(value, list | dict) else ["-p", name, str(value)]
     out = shop.new("out")
     removed = ("PYTHONPATH", "TWELVE_IDEAS_RUN", "VIRTUAL_ENV")
     env = {name: value for name, value in os.environ.items() if name not in removed}
