@@ -14,7 +14,6 @@ Exit code: 0 when all is as it must be, 1 when not, 2 for a wrong call.
 import argparse
 import contextlib
 import functools
-import json
 import os
 import shutil
 import signal
@@ -523,7 +522,7 @@ def papermill(shop: Workshop, path: Path, *options: str, folder: Path | None = N
         path = tree / path.relative_to(ROOT)
     values = []
     for name, value in reduced(path).items():  # `-p` gives numbers and text; the rest would arrive as text
-        values += ["-y", json.dumps({name: value})] if isinstance(value, list | dict) else ["-p", name, str(value)]
+        values += ["-y", yaml.safe_dump({name: value})] if isinstance(value, list | dict) else ["-p", name, str(value)]
     out = shop.new("out")
     removed = ("PYTHONPATH", "TWELVE_IDEAS_RUN", "VIRTUAL_ENV")
     env = {name: value for name, value in os.environ.items() if name not in removed}
