@@ -1,0 +1,52 @@
+"""The training that lessons share, on a tiny network."""
+
+import weakref
+
+import numpy as np
+
+from helpers import quiet
+
+with quiet():
+    import keras
+
+from helpers.training import accuracy, answers, forget_networks, train
+
+X = np.random.default_rng(0).normal(size=(300, 4)).astype("float32")
+Y = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0)
+
+
+def network(outputs=3, activation="softmax"):
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(outputs, activation)])
+
+
+def test_train_learns_and_the_rate_ends_at_zero():
+    model = network()
+    before = accuracy(model, X, Y)
+    assert train(model, X, Y, epochs=20, rate=0.1, batch=50) is model
+    assert accuracy(model, X, Y) > max(before, 0.6)
+    schedule = model.optimizer._learning_rate
+    rates = [float(schedule(step)) for step in (0, 24, 120)]  # 6 batches, 20 passes: a fifth is 24 steps
+    assert np.allclose(rates, [0.01, 0.1, 0], atol=1e-6)
+
+
+def test_train_takes_other_losses_and_few_examples():
+    model = train(network(1, "linear"), X[:3], X[:3, :1], epochs=1, loss="mean_absolute_error")
+    assert model.predict(X, verbose=0).shape == (300, 1)
+
+
+def test_answers_and_accuracy():
+    model = network()
+    found = answers(model, X)
+    assert found.shape == (300,) and set(found) <= {0, 1, 2}
+    assert accuracy(model, X, found) == 1
+    assert accuracy(model, X, (found + 1) % 3) == 0
+
+
+def test_networks_are_forgotten():
+    forget_networks()
+    kept = network()
+    gone = weakref.ref(train(network(), X, Y, epochs=1))
+    forget_networks()
+    assert gone() is None
+    assert answers(kept, X).shape == (300,)
