@@ -6,6 +6,7 @@ import itertools
 import time
 
 import ipywidgets as widgets
+import matplotlib.pyplot as plt
 from IPython.display import display
 
 from helpers.plotting import figure_bundle
@@ -57,7 +58,8 @@ class Explorer:
 
     def _bundle(self):
         values = {label.replace(" ", "_"): widget.value for label, widget in self.widgets.items()}
-        return figure_bundle(*self.draw(**values))
+        with plt.ioff():  # else Jupyter's backend keeps each figure until the next cell runs
+            return figure_bundle(*self.draw(**values))
 
     def _redraw(self, change):
         try:

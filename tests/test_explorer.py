@@ -53,6 +53,20 @@ def test_a_moved_control_redraws_the_figure_in_place(displayed):
     assert len(displayed) == 2 and displayed[1].shown[-1]["text/plain"].endswith("{'side': 1, 'kind': None}.")
 
 
+def test_no_figure_is_left_to_the_backend():
+    """Where pyplot is interactive, as in Jupyter, the backend would keep each figure until the next cell runs."""
+    seen = []
+
+    def draw(x):
+        seen.append(plt.isinteractive())
+        return line(x=x)
+
+    with plt.ion():
+        explore(draw, {"x": [1, 2]}, ask="What?")
+        explorer.EXPLORERS[0].widgets["x"].value = 2
+    assert seen == [False, False]
+
+
 def test_sweep_visits_every_combination_and_returns_to_the_start():
     seen = []
 
