@@ -1,4 +1,4 @@
-"""Training progress on one line: live in JupyterLab, one clean line in the stored notebook."""
+"""Progress of a training on one line, live in JupyterLab and clean when stored; and training many networks in a row."""
 
 import ctypes
 import gc
@@ -6,6 +6,7 @@ import sys
 import time
 
 import keras
+import numpy as np
 from IPython.display import display
 
 
@@ -74,9 +75,13 @@ def forget_networks():
         gc.freeze()
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(library, "malloc_trim"):  # glibc has it, musl does not
-        library.mallopt(-8, 2)  # M_ARENA_MAX: few heaps, so few half-empty ones
-        library.mallopt(-3, 6 << 20)  # M_MMAP_THRESHOLD: larger arrays go back to the system as soon as they are freed
         library.malloc_trim(0)
+
+
+class AdamOfOneMachine(keras.optimizers.Adam):
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        """Nothing to add up on one machine: what stands here otherwise keeps each training graph in memory for good."""
+        return grads_and_vars
 
 
 def train(model, x, y, epochs, rate=0.02, batch=256, loss="sparse_categorical_crossentropy", name=None):
@@ -93,7 +98,7 @@ def train(model, x, y, epochs, rate=0.02, batch=256, loss="sparse_categorical_cr
         rate / 10, steps - warm_up, warmup_target=rate, warmup_steps=warm_up
     )
     metrics = ["accuracy"] if "crossentropy" in loss else []
-    model.compile(keras.optimizers.Adam(schedule), loss, metrics=metrics)
+    model.compile(AdamOfOneMachine(schedule), loss, metrics=metrics)
     # Built inside the training graph, the optimizer's variables would keep that graph in memory for good.
     model.optimizer.build(model.trainable_variables)
     model.fit(x, y, batch, epochs, verbose=0, callbacks=[progress(name)] if name else [])
@@ -102,7 +107,9 @@ def train(model, x, y, epochs, rate=0.02, batch=256, loss="sparse_categorical_cr
 
 def answers(model, x):
     """The class to which a model gives the highest score, for each example of `x`: integer array (n,)."""
-    return model.predict(x, batch_size=500, verbose=0).argmax(axis=1)
+    # Called directly: `predict` would build a graph for each network, which takes longer than a small one's answers.
+    scores = [model(x[start : start + 500], training=False) for start in range(0, len(x), 500)]
+    return np.concatenate(scores).argmax(axis=1)
 
 
 def accuracy(model, x, y):

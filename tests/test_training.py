@@ -1,5 +1,6 @@
 """The training that lessons share, on a tiny network."""
 
+import gc
 import weakref
 
 import numpy as np
@@ -50,3 +51,17 @@ def test_networks_are_forgotten():
     forget_networks()
     assert gone() is None
     assert answers(kept, X).shape == (300,)
+
+
+def graphs_alive():
+    gc.unfreeze()
+    gc.collect()
+    return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
+
+
+def test_training_graphs_are_forgotten():
+    train(network(), X, Y, epochs=1)
+    before = graphs_alive()
+    for _ in range(3):
+        train(network(), X, Y, epochs=1)
+    assert graphs_alive() <= before
