@@ -6,7 +6,7 @@ SEEDS ?= 5
 PY = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed
 
-.PHONY: help lab test test-places lint run seeds data links lock clean
+.PHONY: help lab test test-places lint run seeds bench data links lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ run: $(INSTALLED) data ## run every lesson in full and store its outputs and cos
 seeds: $(INSTALLED) data ## run one lesson over several seeds and store what it measures (NB=03 SEEDS=5)
 	@$(if $(NB),,echo "Which lesson? For example: make seeds NB=03 SEEDS=5" >&2; exit 2;) \
 	$(PY) tests/run.py seeds $(NB) --seeds $(SEEDS)
+
+bench: $(INSTALLED) data ## race lesson 6's convnet against the book's: accuracy and time, seven minutes
+	@$(PY) tests/bench.py
 
 data: $(INSTALLED) ## fetch the data that is not here yet
 	@$(PY) -m helpers.data

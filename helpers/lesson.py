@@ -36,7 +36,7 @@ LESSONS = (
     Lesson(3, "03_gradient_descent.ipynb", "Networks learn by gradient descent", 6),
     Lesson(4, "04_keras.ipynb", "Keras makes development simple", 4),
     Lesson(5, "05_overfitting.ipynb", "Overfitting must be watched and reduced", 5),
-    Lesson(6, None, "Convolutional networks for vision"),
+    Lesson(6, "06_convolutional_networks.ipynb", "Convolutional networks for vision", 5),
     Lesson(7, None, "Pretrained networks transfer"),
     Lesson(8, None, "Recurrent networks for sequences"),
     Lesson(9, None, "Text vectorisation"),

@@ -32,8 +32,8 @@ def receptive_field(model, layer):
     noise = np.random.default_rng(0).integers(60, 190, (1, height, width, 1)).astype("uint8")
     poke = np.eye(height * width, dtype=bool).reshape(-1, height, width, 1)
     poked = np.where(poke, 255 * (noise < 128), noise).astype("uint8")
-    inner = keras.Model(model.inputs, layer.output)
-    maps = inner.predict(np.concatenate([noise, poked]), verbose=0)
+    inner = keras.Model(model.inputs[0], layer.output)
+    maps = np.asarray(inner(np.concatenate([noise, poked])))
     middle = maps[:, maps.shape[1] // 2, maps.shape[2] // 2]
     return np.any(np.abs(middle[1:] - middle[0]) > 1e-6, axis=1).reshape(height, width)
 
@@ -100,7 +100,8 @@ def draw_boxes(canvases, true, found, *, title):
             size = {"width": right - left, "height": bottom - top}
             ax.add_patch(plt.Rectangle((left - 0.5, top - 0.5), **size, fill=False, color=color, ls=style, lw=2))
     for ax in axes.flat:
-        ax.set_axis_off()
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(True)
     fig.suptitle(title, x=0.01, ha="left", fontsize=11)
     return fig
 
@@ -139,7 +140,7 @@ def draw_moved(picture, pixels, curves, told):
     fig.subplots_adjust(0.01, 0.16, 0.98, 0.9, 0.2)
     left.imshow(picture)
     left.set(xticks=[], yticks=[], title=told)
-    left.grid(False)
+    left.spines[:].set_visible(True)
     for (name, curve), style in zip(curves.items(), ("s--", "o-", "^:", "D-."), strict=False):
         right.plot(range(len(curve)), curve, style, label=f"{name}: {curve[pixels]:.1%}")
     right.axvline(pixels, color="gray", linewidth=1)
@@ -148,20 +149,20 @@ def draw_moved(picture, pixels, curves, told):
     return fig
 
 
-def draw_heat(picture, heat, most, *, title):
+def draw_heat(picture, heat, *, title):
     """A picture with a heat map laid over it: returns the figure, and the sentence that says what it shows.
 
-    `picture`, `heat`: arrays of the same (height, width), both from 0. `most`: the heat that is drawn darkest, above 0;
-    less than a tenth of it is not drawn.
+    `picture`, `heat`: arrays of the same (height, width). The largest heat is drawn darkest, what is less than a tenth
+    of it is not drawn, and neither is a heat of 0 throughout.
     """
     fig, ax = plt.subplots(figsize=(6, 3.4), layout="none")
     fig.subplots_adjust(0.01, 0.01, 0.99, 0.9)
     ax.imshow(picture)
-    levels = most * np.linspace(0.1, 1, 7)
-    if heat.max() > levels[0]:
-        ax.contourf(heat, levels=levels, cmap="Oranges", alpha=0.6)
+    where = "nowhere"
+    if heat.max() > 0:
+        ax.contourf(heat, levels=heat.max() * np.linspace(0.1, 1, 7), cmap="Oranges", alpha=0.6)
+        middle = heat.sum(axis=0) @ np.arange(heat.shape[1]) / heat.sum()
+        where = f"around column {middle:.0f} of {heat.shape[1]}"
     ax.set_title(title)
     ax.set_axis_off()
-    weight = heat.sum() or 1
-    where = f"its middle {100 * heat.sum(axis=0) @ np.arange(heat.shape[1]) / weight / heat.shape[1]:.0f} % across"
-    return fig, f"{title} The heat is {'nowhere' if heat.max() <= levels[0] else where}."
+    return fig, f"{title} The heat lies {where}."

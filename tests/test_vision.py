@@ -66,11 +66,11 @@ def test_figures_are_drawn_and_fit_the_page():
         vision.draw_boxes(DIGITS[:5], np.tile([1, 2, 9, 9], (5, 1)), np.tile([1, 2, 8, 8], (5, 1)), title="boxes"),
         vision.draw_convolution(picture, kernel, np.zeros((26, 26)), 25, 25, title="map"),
         vision.draw_moved(picture, 1, {"one": [0.9, 0.8], "two": [0.7, 0.6]}, "told"),
-        vision.draw_heat(picture, np.zeros((28, 28)), 1, title="nothing?")[0],
+        vision.draw_heat(picture, np.zeros((28, 28)), title="nothing?")[0],
     ]
     assert len(figures[0].axes) == 8 and len(figures[0].axes[0].patches) == 2
     assert all(fig.get_figwidth() <= 7 for fig in figures)
-    assert vision.draw_heat(picture, np.zeros((28, 28)), 1, title="What?")[1] == "What? The heat is nowhere."
+    assert vision.draw_heat(picture, np.zeros((28, 28)), title="What?")[1] == "What? The heat lies nowhere."
     right = np.repeat([[0, 2]], 14, axis=1) * np.ones((28, 1))
-    assert "middle 73 % across" in vision.draw_heat(picture, right, 2, title="What?")[1]
+    assert "around column 20 of 28" in vision.draw_heat(picture, right, title="What?")[1]
     plt.close("all")
