@@ -809,6 +809,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("this needs Linux: the lessons' own tests, `make test`, run everywhere")
 
     start = time.monotonic()
+    # Called by `make test-places VENV=…`, the `make` of a checkout would else look for that environment, too.
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "VENV"):
+        os.environ.pop(name, None)
     # Lessons run side by side: threads of linear algebra that wait for one another cost more than they bring.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end as Ctrl-C does
