@@ -84,6 +84,20 @@ class AdamOfOneMachine(keras.optimizers.Adam):
         return grads_and_vars
 
 
+def prepare(model, x, y):
+    """Make what `fit` would make in its first step: the variables of a compiled model's optimizer, loss and metrics.
+
+    Made in `fit`, they have TensorFlow build the training graph twice, and the optimizer's keep it in memory for good.
+    The weights stay as they are. `x`, `y`: arrays of examples as `fit` takes them, of which the first is looked at.
+    """
+    x, y = keras.tree.map_structure(lambda array: array[:1], (x, y))
+    scores = model(x, training=False)
+    model.optimizer.build(model.trainable_variables)
+    model.compute_loss(x, y, scores)
+    model.compute_metrics(x, y, scores)
+    model.reset_metrics()
+
+
 def train(model, x, y, epochs, rate=0.02, batch=256, loss="sparse_categorical_crossentropy", name=None):
     """Compile and fit a Keras model with Adam, and return it.
 
@@ -99,8 +113,7 @@ def train(model, x, y, epochs, rate=0.02, batch=256, loss="sparse_categorical_cr
     )
     metrics = ["accuracy"] if "crossentropy" in loss else []
     model.compile(AdamOfOneMachine(schedule), loss, metrics=metrics)
-    # Built inside the training graph, the optimizer's variables would keep that graph in memory for good.
-    model.optimizer.build(model.trainable_variables)
+    prepare(model, x, y)
     model.fit(x, y, batch, epochs, verbose=0, callbacks=[progress(name)] if name else [])
     return model
 

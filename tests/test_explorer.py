@@ -1,5 +1,6 @@
 """helpers.explorer and helpers.training: what is redrawn while the reader watches."""
 
+import gc
 import time
 
 import matplotlib.pyplot as plt
@@ -102,6 +103,18 @@ def test_a_callback_that_fails_is_loud_and_seen(displayed):
     with pytest.raises(AssertionError, match="third side"):
         sweep()
     assert "cannot draw a third side" in displayed[1].shown[-1]["text/plain"]
+
+
+def test_the_collection_of_garbage_is_not_timed():
+    seen = []
+
+    def draw(side):
+        seen.append(gc.isenabled())
+        return line(side=side)
+
+    explore(draw, {"side": [1, 2]}, ask="Collected?")
+    sweep()
+    assert seen[1:-1] and not any(seen[1:-1]) and gc.isenabled()
 
 
 def test_a_slow_callback_fails_the_sweep():

@@ -10,7 +10,7 @@ from helpers import quiet
 with quiet():
     import keras
 
-from helpers.training import accuracy, answers, forget_networks, train
+from helpers.training import accuracy, answers, forget_networks, prepare, train
 
 X = np.random.default_rng(0).normal(size=(300, 4)).astype("float32")
 Y = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0)
@@ -34,6 +34,38 @@ def test_train_learns_and_the_rate_ends_at_zero():
 def test_train_takes_other_losses_and_few_examples():
     model = train(network(1, "linear"), X[:3], X[:3, :1], epochs=1, loss="mean_absolute_error")
     assert model.predict(X, verbose=0).shape == (300, 1)
+
+
+def fitted(model, x, y, loss, metrics, prepared):
+    """How often the training step was put into a graph, and the history of the training."""
+    model.compile("rmsprop", loss, metrics=metrics)
+    if prepared:
+        prepare(model, x, y)
+    built, step = [], model.train_step
+    model.train_step = lambda batch: built.append(1) or step(batch)
+    history = model.fit(x, y, epochs=2, verbose=0).history
+    return len(built), history
+
+
+def test_prepare_changes_no_number_and_has_the_graph_built_once():
+    loss = "sparse_categorical_crossentropy"
+    (often, plain), (once, history) = (fitted(network(), X, Y, loss, ["accuracy"], ready) for ready in (False, True))
+    assert once == 1 < often
+    assert history == plain
+
+
+def test_prepare_takes_several_inputs_and_outputs():
+    def two_ends():
+        keras.utils.set_random_seed(0)
+        inputs = [keras.Input((4,)), keras.Input((4,))]
+        both = keras.layers.Dropout(0.5)(keras.layers.Add()(inputs))
+        return keras.Model(inputs, {name: keras.layers.Dense(1, name=name)(both) for name in "ab"})
+
+    y = {"a": X[:, 0], "b": X[:, 1]}
+    losses = {"a": "mean_absolute_error", "b": "mean_squared_error"}
+    (_, plain), (once, history) = (fitted(two_ends(), [X, X], y, losses, None, ready) for ready in (False, True))
+    assert once == 1
+    assert history == plain
 
 
 def test_answers_and_accuracy():
