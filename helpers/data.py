@@ -147,7 +147,7 @@ def load_mnist():
     Raises DataError if the data cannot be had.
     """
     with _open_member("mnist") as file, gzip.open(file) as unpacked:
-        parts = _ArrayUnpickler(unpacked, encoding="latin1").load()
+        parts = _ArrayUnpickler(unpacked, encoding="bytes").load()
     (x1, y1), (x2, y2), (x_test, y_test) = ((_grey(x), y.astype(np.uint8)) for x, y in parts)
     return (np.concatenate([x1, x2]), np.concatenate([y1, y2])), (x_test, y_test)
 
@@ -259,7 +259,7 @@ def _grey(x):
     """The container holds byte / 256 as float32: give back the bytes, (n, 28, 28), in slices to keep memory low."""
     grey = np.empty((len(x), 28, 28), np.uint8)
     for i in range(0, len(x), 10_000):
-        grey[i : i + 10_000] = np.rint(x[i : i + 10_000] * 256).reshape(-1, 28, 28)
+        grey[i : i + 10_000] = (x[i : i + 10_000] * 256).reshape(-1, 28, 28)  # exact: 256 is a power of two
     return grey
 
 

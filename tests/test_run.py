@@ -326,7 +326,8 @@ def test_costs_stay_while_a_new_measurement_is_near_them():
     assert run.cost_of(Result(nb, 114, ("y", 13), 0.9, []), old) == {"read_minutes": 5} | old
     assert run.cost_of(Result(nb, 116, ("y", 20), 1.0, []), old)["run_seconds"] == 116
     assert run.cost_of(Result(nb, 100, ("y", 30.04), 1.0, []), old)["worst_cell_seconds"] == 30.0
-    assert run.cost_of(Result(nb, 59, ("x", 20), 1.0, []), old)["run_seconds"] == 59
+    assert run.cost_of(Result(nb, 46, ("y", 10), 0.9, []), old) == {"read_minutes": 5} | old
+    assert run.cost_of(Result(nb, 44, ("x", 20), 1.0, []), old)["run_seconds"] == 44
 
 
 def test_the_cost_line_and_the_minutes_of_reading():
