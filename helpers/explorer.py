@@ -36,7 +36,9 @@ class Explorer:
 
     def __init__(self, draw, controls, ask, start):
         self.draw, self.ask = draw, ask
-        self.widgets = {label: _widget(label, values, start) for label, values in controls.items()}
+        # Room for the longest label: the browser cuts a longer one off.
+        width = f"{max(map(len, controls), default=0) + 1}ch"
+        self.widgets = {label: _widget(label, values, start, width) for label, values in controls.items()}
         unknown = set(start) - set(controls)
         if unknown or not controls:
             raise ValueError(f"explore({ask!r}) starts {sorted(unknown)}, but its controls are {sorted(controls)}.")
@@ -72,7 +74,7 @@ class Explorer:
         self.handle.update(bundle, raw=True)
 
 
-def _widget(label, values, start):
+def _widget(label, values, start, width):
     if not values:
         raise ValueError(f"The control {label!r} has no values: give a list for a slider or a dict for a menu.")
     chosen = start.get(label, next(iter(values.values() if isinstance(values, dict) else values)))
@@ -92,7 +94,7 @@ def _widget(label, values, start):
         value=chosen,
         description=label,
         layout=layout,
-        style={"description_width": "10em"},
+        style={"description_width": width},
     )
 
 

@@ -27,6 +27,8 @@ MINUTE = 60_000  # milliseconds, as Playwright counts
 CELLS = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell"
 # JupyterLab shows tracebacks as stderr too.
 BAD_OUTPUT = ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in ("stderr", "error"))
+CUT_LABELS = """() => [...document.querySelectorAll(".widget-label")]
+    .filter(label => label.scrollWidth > label.clientWidth + 1).map(label => `a label cut off: ${label.textContent}`)"""
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
     "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page, also those out of sight
@@ -143,6 +145,7 @@ class Notebook:
         playwright.expect(self.page.get_by_text("Loading widget...")).to_have_count(0, timeout=20_000)
         bad = self.page.locator(BAD_OUTPUT).all_text_contents()
         bad += self.page.get_by_text("Error displaying widget").all_text_contents()
+        bad += self.page.evaluate(CUT_LABELS)
         if bad:
             self.screenshot("failed")
         assert not bad, f"{self.path.stem} shows: {bad}"
@@ -181,6 +184,7 @@ class Notebook:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.set_viewport_size({"width": 1200, "height": 2400})
         scroll = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer").first
+        scroll.evaluate("it => it.scrollTo(0, 0)")  # else the last cell's place is counted from where the reader is
         height = int(scroll.evaluate("it => [...it.querySelectorAll('.jp-Cell')].pop().getBoundingClientRect().bottom"))
         shown = scroll.evaluate("it => it.clientHeight")
         for k, top in enumerate(range(0, height, shown), 1):
@@ -265,6 +269,8 @@ display(ipywidgets.SelectionSlider(options=[1, 2, 3]), HTML('<img src="data:imag
 NO_MODEL = """from IPython.display import display
 display({"application/vnd.jupyter.widget-view+json": {"model_id": "none", "version_major": 2}}, raw=True)"""
 
+LONG_LABEL = "import ipywidgets; display(ipywidgets.IntSlider(description='a label too long for its place'))"
+
 
 @pytest.mark.parametrize(
     "code, says",
@@ -272,9 +278,10 @@ display({"application/vnd.jupyter.widget-view+json": {"model_id": "none", "versi
         ("1 / 0", "ZeroDivisionError"),
         ("import sys; print('careful', file=sys.stderr)", "careful"),
         (NO_MODEL, "Error displaying widget"),
+        (LONG_LABEL, "a label cut off: a label too long"),
         (STUCK, "the explorer's figure stays as it was"),
     ],
-    ids=["exception", "stderr", "widget", "explorer"],
+    ids=["exception", "stderr", "widget", "label", "explorer"],
 )
 def test_lane_fails(code, says, lab, browser):
     cells = [nbformat.v4.new_code_cell(source, id=f"cell-{k}") for k, source in enumerate([code, "2 + 2"])]
