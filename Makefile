@@ -58,7 +58,7 @@ clean: ## remove the environment and what tools left; data and progress stay
 # relative, because Python reads absolute ones (`pip install -e .`) in the locale's encoding, which may lack a folder's letters.
 $(INSTALLED): requirements.lock pyproject.toml
 	@set -e; \
-	if [ -x $(PY) ]; then :; \
+	if $(PY) -m pip --version >/dev/null 2>&1 || { command -v uv && $(PY) --version; } >/dev/null 2>&1; then :; \
 	elif command -v uv >/dev/null; then \
 		uv venv --quiet --clear --python "$(or $(PYTHON),>=3.11,<3.14)" $(VENV); \
 	else \

@@ -55,7 +55,8 @@ def check_python(version=None):
     major, minor = version or tuple(map(int, platform.python_version_tuple()[:2]))
     mend = "Install Python 3.12, delete the folder .venv and set up again, as the README says."
     right = (3, 11) <= (major, minor) <= (3, 13)
-    return [Finding("Python", right, f"{major}.{minor}", "" if right else mend)]
+    found = f"{major}.{minor} on {platform.system()}, {platform.machine()}"
+    return [Finding("Python", right, found, "" if right else mend)]
 
 
 def check_packages(requirements=REQUIREMENTS):
@@ -63,21 +64,23 @@ def check_packages(requirements=REQUIREMENTS):
 
     What opens or runs a notebook from outside may be missing: Colab and editors bring their own.
     """
-    wrong, seen = [], 0
+    wrong, seen = [], {}
     for line in requirements.read_text(encoding="utf-8").splitlines():
         if not line.strip() or line.startswith("#"):
             continue
-        needed, seen = Requirement(line), seen + 1
+        needed = Requirement(line)
         try:
             found = importlib.metadata.version(needed.name)
         except importlib.metadata.PackageNotFoundError:
             if needed.name in FROM_OUTSIDE:
                 continue
             found = None
+        seen[needed.name] = found
         if found is None or not needed.specifier.contains(found, prereleases=True):
             mend = f'Run in a terminal: python -m pip install "{needed}"'
             wrong.append(Finding(needed.name, False, found or "not installed", mend))
-    return wrong or [Finding("packages", True, f"all {seen} in the expected ranges")]
+    named = ", ".join(f"{name} {seen[name]}" for name in ("tensorflow", "keras", "numpy") if name in seen)
+    return wrong or [Finding("packages", True, f"all in the expected ranges: {named}")]
 
 
 def check_data():
@@ -114,11 +117,12 @@ def check_memory(total=None):
 
 def check_speed(seconds=None):
     """One Finding: a small training against a reference machine. `seconds`: how long it took, default measured now."""
-    ratio = (seconds or training_seconds()) / REFERENCE_SECONDS
+    seconds = seconds or training_seconds()
+    ratio = seconds / REFERENCE_SECONDS
     right = ratio < 5
     mend = "Close other programs and run again, or multiply the lessons' running times by this number."
     found = "about as fast as the reference, or faster" if ratio < 2 else f"{ratio:.0f} times the reference's time"
-    return [Finding("speed", right, found, "" if ratio < 2 else mend)]
+    return [Finding("speed", right, f"{found} ({seconds:.1f} s)", "" if ratio < 2 else mend)]
 
 
 def training_seconds():

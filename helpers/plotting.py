@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,7 +21,7 @@ COLORS = (
     "#F0E442",
     "#000000",
 )
-# Ten for the ten digits: the eight and two greys; the points also carry their digit's name.
+# Ten for the ten digits: six of these and four darker ones; the points also carry their digit's name.
 TEN = ListedColormap([*COLORS[:6], "#5D3A9B", "#000000", "#8C8C8C", "#7A3B00"], name="ten")
 WIDTH = 7.0  # inches; at 100 dots an inch a figure is at most 700 pixels wide
 
@@ -196,7 +197,7 @@ def decision_regions(predict, points, labels, ax, *, steps=120):
         vmax=9,
         alpha=0.25,
     )
-    for label, marker in zip(np.unique(labels), "o^sDv", strict=False):
+    for label, marker in zip(np.unique(labels), itertools.cycle("o^sDv"), strict=False):
         own = points[labels == label]
         ax.scatter(
             own[:, 0],
