@@ -94,11 +94,11 @@ def side_by_side(jobs: list[Job], cell_timeout: int) -> Iterator[tuple[Job, Resu
 def reading_minutes(nb: NotebookNode) -> int:
     """Minutes that reading a lesson and doing its exercises takes, to the nearest 5. An estimate:
 
-    130 words of prose a minute (a technical text in a second language), 1 minute for each code cell to read, guess,
-    run and look, 8 for each exercise, 1 for each quiz question. Hints and solutions, and the cells of exercises, are
-    not counted again.
+    130 words of prose a minute (a technical text in a second language), 1 minute for each code cell to guess, run and
+    look, 15 lines of code a minute, 8 minutes for each exercise, 1 for each quiz question. Hints and solutions, and the
+    cells of exercises, are not counted again; nor is the code of `setup`, which nobody need read.
     """
-    words = code = exercises = questions = 0
+    words = code = lines = exercises = questions = 0
     for cell in nb.cells:
         name = cell.get("id", "")
         exercises += bool(re.fullmatch(r"exercise-\d+", name))
@@ -107,10 +107,11 @@ def reading_minutes(nb: NotebookNode) -> int:
             continue
         if cell.cell_type == "code":
             code += 1
+            lines += 0 if name == "setup" else len(cell.source.splitlines())
         elif cell.cell_type == "markdown":
             prose = re.sub(r"```.*?```|<[^>]+>|\]\([^)]*\)", " ", cell.source, flags=re.DOTALL)
             words += len(re.findall(r"\w+", prose))
-    minutes = words / 130 + code + exercises * 8 + questions
+    minutes = words / 130 + code + lines / 15 + exercises * 8 + questions
     return max(5, 5 * round(minutes / 5))
 
 
