@@ -5,6 +5,7 @@ import datetime
 import html
 import json
 import os
+import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,13 +56,16 @@ class check(contextlib.AbstractContextManager):
     """Check one exercise: `with check("3.2"): assert answer == 3, "message"`.
 
     Prints one line and goes on, so that a notebook runs to its end with exercises still open:
-    passed; not attempted yet (the stub raised NotImplementedError, or one of `attempts` is still `...`);
-    not yet (an assertion failed: its message says what was expected, what came and where to look).
-    Any other exception is a mistake in the attempt and reaches the reader as it is. The first pass is
-    remembered in the progress file.
+
+    - passed, which the progress file remembers;
+    - not attempted yet: the stub's own line raised NotImplementedError, or all `attempts` are still `...`;
+    - not yet: an assertion failed (its message says what was expected, what came and where to look), some `attempts`
+      are still `...`, or the attempt raised an error, which is named with the line where it happened.
 
     `exercise`: an id such as "3.2"; an unknown one raises ValueError.
     `attempts`: the values that the reader is to fill in, where the stub is `answer = ...`.
+
+    Where Python runs without assertions (PYTHONOPTIMIZE, -O) nothing can be checked, and the line says so.
     """
 
     def __init__(self, exercise, *attempts):
@@ -71,17 +75,43 @@ class check(contextlib.AbstractContextManager):
         self.attempts = attempts
 
     def __exit__(self, kind, error, trace):
-        if any(attempt is ... for attempt in self.attempts) or isinstance(error, NotImplementedError):
+        if error is not None and not isinstance(error, Exception):
+            return False  # the reader interrupted it
+        open_ = sum(attempt is ... for attempt in self.attempts)
+        if sys.flags.optimize:
+            self._say(
+                "cannot be checked. Python was told to leave out assertions: take PYTHONOPTIMIZE out of the "
+                "environment, and start Jupyter again."
+            )
+        elif (open_ and open_ == len(self.attempts)) or _stub_raised(error, trace):
             print(f"○ Exercise {self.exercise}: not attempted yet")
         elif isinstance(error, AssertionError):
-            message = str(error) or f"This does not hold: {traceback.extract_tb(trace)[-1].line}"
-            print(f"✗ Exercise {self.exercise}: not yet. {message}")
-        elif error is None:
+            self._say("not yet.", str(error) or f"This does not hold: {traceback.extract_tb(trace)[-1].line}")
+        elif open_:
+            self._say(f"not yet. `...` still stands in {open_} of its {len(self.attempts)} answers.")
+        elif error is not None:
+            lines = [line for line in _lines(trace) if line]
+            where = f" in the line `{lines[-1]}`" if lines else ""
+            self._say(f"not yet. The attempt stopped with an error{where}. {kind.__name__}: {error}")
+        else:
             print(f"✓ Exercise {self.exercise}: passed")
             _remember(self.exercise)
-        else:
-            return False
         return True
+
+    def _say(self, *text):
+        print(f"✗ Exercise {self.exercise}:", *text)
+
+
+def _lines(trace):
+    """The line of each step of a traceback, outermost first: None where it is not code of the notebook."""
+    ours = trace.tb_frame.f_globals
+    steps = zip(traceback.walk_tb(trace), traceback.extract_tb(trace), strict=True)
+    return [step.line if frame.f_globals is ours else None for (frame, _), step in steps]
+
+
+def _stub_raised(error, trace):
+    """Whether the stub's own line raised an error: a Keras layer without `call`, say, raises one of the same kind."""
+    return isinstance(error, NotImplementedError) and (_lines(trace)[-1] or "").startswith("raise NotImplementedError")
 
 
 def progress_path():
@@ -148,14 +178,16 @@ def progress_map():
     display(HTML(f"<table>{head}{''.join(rows)}</table><p>{step}</p>"))
 
 
-def measured(name, value, between, *, reduced=None):
-    """Hold a measured number to the range that the prose quotes, and print both on one line.
+def measured(name, value, between, *, unit="", reduced=None, chance=True):
+    """Hold a measured number to a range; print it in the unit of the prose, with the range where that says something.
 
-    `name`: what was measured, unique in the lesson. `value`: a number. `between`: (low, high), both included,
-    from several seeds of the full run. `reduced`: the range that holds in a reduced run, wherever a parameter
-    of the notebook changes the value; left out, `between` holds there too.
+    `name`: what was measured, unique in the lesson. `value`: a number. `between`: (low, high), both included; where
+    chance has a part, five seeds of the full run fell into it. `chance`: False where no seed changes the value: then no
+    range is printed. `unit`: "%" and "percentage points" take shares of 1 and print them times 100; any other follows
+    the number. `reduced`: the range that holds in a reduced run, wherever a parameter of the notebook changes the
+    value; left out, `between` holds there too.
 
-    A reader whose number falls outside is told why that may be. In an unattended run (TWELVE_IDEAS_RUN is
+    A reader whose number falls outside is told so, and why that may be. In an unattended run (TWELVE_IDEAS_RUN is
     "full" or "reduced") it raises AssertionError. Ranges that are not (low, high) raise ValueError.
     """
     for low, high in (between, reduced or between):
@@ -165,15 +197,20 @@ def measured(name, value, between, *, reduced=None):
             )
     run = os.environ.get("TWELVE_IDEAS_RUN")
     low, high = reduced if run == "reduced" and reduced is not None else between
-    inside = low <= value <= high
-    line = f"measured · {name} = {_number(value)} · range {_number(low)} to {_number(high)} · "
-    if inside:
-        print(line + "inside")
+    line = f"▪ {name}: {_amount(value, unit)}"
+    range_ = f"{_amount(low, unit)} to {_amount(high, unit)}"
+    if low <= value <= high:
+        print(line + (f" (over five seeds {range_})" if chance and run != "reduced" else ""))
         return
     if run in ("full", "reduced"):
-        raise AssertionError(f"{line}outside, in a {run} run")
-    print(line + "outside: a parameter was changed, or this machine rounds differently from those measured")
+        raise AssertionError(f"{line}, outside {range_}, in a {run} run")
+    print(f"{line}  ⚠ OUTSIDE {range_}, which the text speaks of: was a parameter changed, or does this computer round")
+    print("  differently from those that were measured? With parameters as they came, please report it.")
 
 
-def _number(value):
-    return f"{int(value):d}" if float(value).is_integer() else f"{value:.4g}"
+def _amount(value, unit):
+    """A number as a reader meets it: 4 significant digits, thousands separated, in its unit."""
+    if unit in ("%", "percentage points"):
+        value = 100 * value
+    number = f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 10_000 else f"{value:,.4g}"
+    return f"{number} {unit}".strip()

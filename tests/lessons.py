@@ -33,8 +33,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 
 # What a full run may cost on two cores; `make run` fails a lesson that breaks one of these.
-MAX_LESSON_SECONDS = 300
-MAX_CELL_SECONDS = 60
+MAX_LESSON_SECONDS = 240
+MAX_CELL_SECONDS = 40
 MAX_MEMORY_GB = 1.5
 
 # The one kernel that a stored notebook names.
@@ -58,13 +58,16 @@ class LessonError(RuntimeError):
 
 
 class Measured(NamedTuple):
-    """One number that a lesson compares with a range, as `helpers.lesson.measured` printed it."""
+    """One number that a lesson compares with a range, as `helpers.lesson.measured` printed it: in its unit.
+
+    `low`, `high`: the range over five seeds; None where chance has no part, and in reduced runs.
+    """
 
     name: str
     value: float
-    low: float
-    high: float
-    verdict: str  # "inside" or "outside"
+    unit: str
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -324,7 +327,8 @@ def run_lesson(
 
 
 _MEASURED = re.compile(
-    r"^measured · (?P<name>.+) = (?P<value>\S+) · range (?P<low>\S+) to (?P<high>\S+) · (?P<verdict>inside|outside)\b",
+    r"^▪ (?P<name>.+): (?P<value>[-\d.,e+naif]+)(?P<unit> [^(⚠\n]*?)?"
+    r"(?: \(over five seeds (?P<low>[-\d.,e+]+).* to (?P<high>[-\d.,e+]+).*\)|  ⚠ OUTSIDE.*)?$",
     re.MULTILINE,
 )
 
@@ -337,8 +341,12 @@ def measured_lines(nb: NotebookNode) -> list[Measured]:
         for output in cell.get("outputs", [])
         if output.output_type == "stream" and output.name == "stdout"
     )
+
+    def number(text):
+        return None if text is None else float(text.replace(",", ""))
+
     return [
-        Measured(m["name"], float(m["value"]), float(m["low"]), float(m["high"]), m["verdict"])
+        Measured(m["name"], number(m["value"]), (m["unit"] or "").strip(), number(m["low"]), number(m["high"]))
         for m in _MEASURED.finditer(text)
     ]
 
@@ -361,6 +369,7 @@ def normalise(nb: NotebookNode) -> NotebookNode:
             cell.metadata.pop(key, None)
         if not cell.metadata.get("tags", True):  # papermill adds an empty list
             del cell.metadata["tags"]
+        _fold(cell)
         if cell.cell_type == "code":
             cell.outputs = _stored_outputs(cell.outputs)
             count += 1 if cell.source.strip() else 0
@@ -375,6 +384,19 @@ def normalise(nb: NotebookNode) -> NotebookNode:
     nb.metadata.twelve_ideas = NotebookNode(code_sha256=code_hash(nb))
     nb.nbformat, nb.nbformat_minor = 4, max(nb.nbformat_minor, 5)
     return nb
+
+
+def _fold(cell: NotebookNode) -> None:
+    """Fold the code of a cell tagged `machinery`, in JupyterLab and on Colab, and of no other."""
+    folded = cell.cell_type == "code" and "machinery" in cell.metadata.get("tags", [])
+    jupyter = dict(cell.metadata.pop("jupyter", {})) | {"source_hidden": True}
+    cell.metadata.pop("cellView", None)
+    if not folded:
+        del jupyter["source_hidden"]
+    if jupyter:
+        cell.metadata.jupyter = NotebookNode(jupyter)
+    if folded:
+        cell.metadata.cellView = "form"
 
 
 def _stored_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
