@@ -26,18 +26,28 @@ for tries_left in (2, 1, 0):
             raise"""
 
 
-def wrong_answers(path):
-    """Typical wrong answers to a lesson's exercises: a dict from k ("1", …) to a list of {why, code, says}."""
-    file = TESTS / "wrong_answers" / f"{path.stem[:2]}.yml"
-    return {str(k): answers for k, answers in yaml.safe_load(file.read_text("utf-8")).items()} if file.exists() else {}
+LEAST = {"wrong": 3, "right": 1}
 
 
-def solved(nb, wrong):
-    """A copy of a lesson in which every exercise is tried with its solution and its wrong answers.
+def answers(path):
+    """Answers to a lesson's exercises: {"wrong": …, "right": …}, each a dict from k ("1", …) to a list.
 
-    After `exercise-k-check` come cells `exercise-k-try-solution`, `exercise-k-try-1` … each with the check again; then
-    the stub once more, so that nothing leaks into what follows. They may fail: the outputs tell. The last cell,
-    `sweep`, moves every explorer.
+    Wrong ones, {why, code, says}, are the typical slips, an answer that ignores its inputs, one that is right by
+    accident. Right ones, {why, code}, are of another kind than the solution.
+    """
+    return {kind: _answers(TESTS / f"{kind}_answers" / f"{path.stem[:2]}.yml") for kind in LEAST}
+
+
+def _answers(file):
+    return {str(k): found for k, found in yaml.safe_load(file.read_text("utf-8")).items()} if file.exists() else {}
+
+
+def solved(nb, given):
+    """A copy of a lesson in which every exercise is tried with its solution and its right and wrong answers.
+
+    After `exercise-k-check` come cells `exercise-k-try-solution`, `exercise-k-try-right-1`, `exercise-k-try-wrong-1` …
+    each with the check again; then the stub once more, so that nothing leaks into what follows. They may fail: the
+    outputs tell. The last cell, `sweep`, moves every explorer. `given`: what `answers` returns.
     """
     copy = nbformat.from_dict(nb)
     copy.cells = []
@@ -49,7 +59,8 @@ def solved(nb, wrong):
             continue
         k = match[1]
         tries = {"solution": solution(cells[f"exercise-{k}-help"].source)}
-        tries |= {str(i): answer["code"] for i, answer in enumerate(wrong.get(k, []), 1)}
+        for kind in given:
+            tries |= {f"{kind}-{i}": answer["code"] for i, answer in enumerate(given[kind].get(k, []), 1)}
         for name, code in tries.items():
             copy.cells.append(_free(f"exercise-{k}-try-{name}", code))
             copy.cells.append(_free(f"exercise-{k}-try-{name}-check", cell.source))
@@ -68,7 +79,7 @@ def _free(id, source):
     return nbformat.v4.new_code_cell(source, id=id, metadata={"tags": ["raises-exception"]})
 
 
-def exercise_complaints(executed, wrong, number):
+def exercise_complaints(executed, given, number):
     """What went otherwise than it must in a lesson made by `solved` and then run; a line each."""
     cells = rules.by_id(executed)
     complaints = []
@@ -88,11 +99,17 @@ def exercise_complaints(executed, wrong, number):
         exercise = f"Exercise {number}.{k}"
         expect(f"exercise-{k}-check", f"○ {exercise}: not attempted yet")
         expect(f"exercise-{k}-try-solution-check", f"✓ {exercise}: passed")
-        if len(wrong.get(k, [])) < 2:
-            complaints.append(f"exercise {k} needs 2 wrong answers or more in tests/wrong_answers/{number:02d}.yml")
-        for i, answer in enumerate(wrong.get(k, []), 1):
-            expect(f"exercise-{k}-try-{i}-check", f"✗ {exercise}: not yet. ", answer["says"])
-    complaints += [f"wrong answers to exercise {k}, which is not there" for k in wrong if not 1 <= int(k) <= count]
+        for kind, least in LEAST.items():
+            if len(given[kind].get(k, [])) < least:
+                file = f"tests/{kind}_answers/{number:02d}.yml"
+                complaints.append(f"exercise {k} needs {least} {kind} answers or more in {file}")
+        for i, _ in enumerate(given["right"].get(k, []), 1):
+            expect(f"exercise-{k}-try-right-{i}-check", f"✓ {exercise}: passed")
+        for i, answer in enumerate(given["wrong"].get(k, []), 1):
+            expect(f"exercise-{k}-try-wrong-{i}-check", f"✗ {exercise}: not yet. ", answer["says"])
+    for kind in LEAST:
+        unknown = [k for k in given[kind] if not 1 <= int(k) <= count]
+        complaints += [f"{kind} answers to exercise {k}, which is not there" for k in unknown]
     return complaints
 
 
@@ -113,14 +130,14 @@ def executed(path, parameters):
     """The lesson at `path`, made by `solved` and run with `parameters` (JSON text)."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
-        nbformat.write(solved(lessons.read(path), wrong_answers(path)), copy)
+        nbformat.write(solved(lessons.read(path), answers(path)), copy)
         return lessons.run_lesson(copy, json.loads(parameters), run="reduced").notebook
 
 
 @pytest.mark.parametrize("path", lessons.lessons(), ids=lambda path: path.stem)
 def test_exercises(path):
     run = executed(path, json.dumps(reduced_parameters().get(path.stem, {})))
-    complaints = exercise_complaints(run, wrong_answers(path), int(path.stem[:2]))
+    complaints = exercise_complaints(run, answers(path), int(path.stem[:2]))
     assert not complaints, "\n".join(complaints)
 
 

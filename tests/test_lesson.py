@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import subprocess
+import sys
 
 import pytest
 
@@ -27,7 +29,7 @@ def test_a_passed_check_is_said_and_remembered(capsys):
 def test_a_stub_is_not_attempted_and_not_remembered(capsys, progress_file):
     with check("1.1"):
         raise NotImplementedError
-    with check("1.2", 3, ...):
+    with check("1.2", ..., ...):
         raise AssertionError("not reached by a reader who has filled in nothing")
     with check("1.2", ...):
         pass
@@ -47,9 +49,57 @@ def test_a_failed_assertion_gives_its_message_or_its_source(capsys):
     assert passed_exercises() == {}
 
 
-def test_a_mistake_in_the_attempt_reaches_the_reader():
-    with pytest.raises(ZeroDivisionError), check("1.1"):
-        1 / 0  # noqa: B018
+def test_an_answer_filled_in_by_half_is_told_what_it_is_worth(capsys):
+    with check("1.1", 3, ...):
+        raise AssertionError("the first is right")
+    with check("1.1", 3, ...):
+        pass
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "✗ Exercise 1.1: not yet. the first is right"
+    assert second == "✗ Exercise 1.1: not yet. `...` still stands in 1 of its 2 answers."
+    assert passed_exercises() == {}
+
+
+def attempt():
+    return [1, 2][3]
+
+
+def test_a_mistake_in_the_attempt_is_named_with_its_line_and_stops_nothing(capsys):
+    with check("1.1"):
+        attempt()
+    said = capsys.readouterr().out
+    assert said == (
+        "✗ Exercise 1.1: not yet. The attempt stopped with an error in the line `return [1, 2][3]`. "
+        "IndexError: list index out of range\n"
+    )
+
+
+def test_who_interrupts_a_check_is_obeyed():
+    with pytest.raises(KeyboardInterrupt), check("1.1"):
+        raise KeyboardInterrupt
+
+
+def test_only_the_line_of_the_stub_says_that_nothing_was_attempted(capsys):
+    """Keras raises the same exception for a layer without `call`."""
+    import keras
+
+    class Twice(keras.layers.Layer):
+        pass
+
+    with check("1.1"):
+        Twice()(keras.ops.ones((1, 1)))
+    assert capsys.readouterr().out.startswith("✗ Exercise 1.1: not yet. The attempt stopped with an error in the line")
+
+
+WITHOUT_ASSERTIONS = """from helpers.lesson import check
+with check("1.1"):
+    assert 1 == 2
+"""
+
+
+def test_a_check_without_assertions_does_not_pass(progress_file):
+    done = subprocess.run([sys.executable, "-O", "-c", WITHOUT_ASSERTIONS], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("✗ Exercise 1.1: cannot be checked.") and not progress_file.exists()
 
 
 def test_an_unknown_exercise_is_an_error():
@@ -123,24 +173,33 @@ def test_the_map_goes_on_to_the_next_lesson_and_to_the_end(monkeypatch):
     assert "○" not in _map(monkeypatch)
 
 
-def test_a_number_inside_its_range_is_printed_with_it(capsys):
-    measured("accuracy", 0.97912, (0.97, 0.98))
-    assert capsys.readouterr().out == "measured · accuracy = 0.9791 · range 0.97 to 0.98 · inside\n"
-    measured("a count", 7, (7, 7))
-    assert "a count = 7 · range 7 to 7 · inside" in capsys.readouterr().out
+def test_a_number_inside_its_range_is_printed_in_its_unit(capsys):
+    measured("accuracy", 0.97912, (0.97, 0.98), unit="%")
+    measured("gain", 0.0123, (0.01, 0.02), unit="percentage points")
+    measured("error", 3.14159, (3, 4), unit="°C")
+    measured("a count", 12345, (12345, 12345), chance=False)
+    measured("a ratio", 3.2e-7, (1e-7, 1e-6))
+    assert capsys.readouterr().out.splitlines() == [
+        "▪ accuracy: 97.91 % (over five seeds 97 % to 98 %)",
+        "▪ gain: 1.23 percentage points (over five seeds 1 percentage points to 2 percentage points)",
+        "▪ error: 3.142 °C (over five seeds 3 °C to 4 °C)",
+        "▪ a count: 12,345",
+        "▪ a ratio: 3.2e-07 (over five seeds 1e-07 to 1e-06)",
+    ]
 
 
 def test_a_number_outside_is_explained_to_a_reader_and_fails_unattended(capsys, monkeypatch):
-    measured("accuracy", 0.5, (0.97, 0.98), reduced=(0.4, 1))
-    assert "outside: a parameter was changed" in capsys.readouterr().out
+    measured("accuracy", 0.5, (0.97, 0.98), unit="%", reduced=(0.4, 1))
+    assert "▪ accuracy: 50 %  ⚠ OUTSIDE 97 % to 98 %, which the text speaks of" in capsys.readouterr().out
     monkeypatch.setenv("TWELVE_IDEAS_RUN", "full")
-    with pytest.raises(AssertionError, match=r"accuracy = 0.5 · range 0.97 to 0.98 · outside, in a full run"):
+    with pytest.raises(AssertionError, match=r"accuracy: 0.5, outside 0.97 to 0.98, in a full run"):
         measured("accuracy", 0.5, (0.97, 0.98), reduced=(0.4, 1))
     monkeypatch.setenv("TWELVE_IDEAS_RUN", "reduced")
     measured("accuracy", 0.5, (0.97, 0.98), reduced=(0.4, 1))
-    with pytest.raises(AssertionError, match="range 0.4 to 1 · outside"):
+    assert capsys.readouterr().out == "▪ accuracy: 0.5\n"  # the range of the full run says nothing here
+    with pytest.raises(AssertionError, match="outside 0.4 to 1, in a reduced run"):
         measured("accuracy", 0.3, (0.97, 0.98), reduced=(0.4, 1))
-    with pytest.raises(AssertionError, match="range 0.97 to 0.98"):
+    with pytest.raises(AssertionError, match="outside 0.97 to 0.98"):
         measured("a fixed number", 0.3, (0.97, 0.98))
 
 

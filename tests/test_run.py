@@ -179,14 +179,22 @@ def test_a_lesson_that_holds_too_much_memory_is_killed_and_named(course):
 
 
 def test_measured_lines_are_what_the_lessons_print(capsys):
-    measured("joint test accuracy", 0.97912, (0.974, 0.984), reduced=(0.85, 1.0))
-    measured("ratio = a / b · c", 3.2e-7, (1e-5, 0.1), reduced=(0, 1))
+    measured("joint: test accuracy", 0.97912, (0.974, 0.984), unit="%", reduced=(0.85, 1.0))
+    measured("ratio = a / b · c (small)", 3.2e-7, (1e-5, 0.1), reduced=(0, 1))
+    measured("a loss", -12345.6, (-1e5, 0), chance=False)
+    measured("gain", 0.012, (0.01, 0.02), unit="percentage points")
+    measured("not a number", float("nan"), (0, 1))
     text = capsys.readouterr().out
     halves = [v4.new_output("stream", text=part) for part in (text[:30], text[30:])]
     nb = v4.new_notebook(cells=[v4.new_code_cell("measured(...)", outputs=halves)])
-    first, second = lessons.measured_lines(nb)
-    assert first == Measured("joint test accuracy", pytest.approx(0.9791, abs=1e-4), 0.974, 0.984, "inside")
-    assert second == Measured("ratio = a / b · c", pytest.approx(3.2e-7), 1e-5, 0.1, "outside")
+    *found, none = lessons.measured_lines(nb)
+    assert found == [
+        Measured("joint: test accuracy", 97.91, "%", 97.4, 98.4),
+        Measured("ratio = a / b · c (small)", pytest.approx(3.2e-7), "", None, None),
+        Measured("a loss", -12346, "", None, None),
+        Measured("gain", 1.2, "percentage points", 1, 2),
+    ]
+    assert none.name == "not a number" and none.value != none.value
 
 
 # --- the stored form --------------------------------------------------------------------------------------------------
@@ -323,26 +331,37 @@ def test_a_broken_budget_is_reported(course, monkeypatch):
 def test_costs_stay_while_a_new_measurement_is_near_them():
     nb = v4.new_notebook(cells=[v4.new_code_cell("x", id="x")])
     old = {"run_seconds": 100, "worst_cell": "x", "worst_cell_seconds": 20, "peak_memory_gb": 1.0}
-    assert run.cost_of(Result(nb, 114, ("y", 13), 0.9, []), old) == {"read_minutes": 5} | old
+    assert run.cost_of(Result(nb, 114, ("y", 13), 0.9, []), old) == {"read_minutes": {"rest": 5}} | old
     assert run.cost_of(Result(nb, 116, ("y", 20), 1.0, []), old)["run_seconds"] == 116
     assert run.cost_of(Result(nb, 100, ("y", 30.04), 1.0, []), old)["worst_cell_seconds"] == 30.0
-    assert run.cost_of(Result(nb, 46, ("y", 10), 0.9, []), old) == {"read_minutes": 5} | old
+    assert run.cost_of(Result(nb, 46, ("y", 10), 0.9, []), old) == {"read_minutes": {"rest": 5}} | old
     assert run.cost_of(Result(nb, 44, ("x", 20), 1.0, []), old)["run_seconds"] == 44
 
 
 def test_the_cost_line_and_the_minutes_of_reading():
-    cost = {"read_minutes": 60, "run_seconds": 74, "worst_cell": "x", "worst_cell_seconds": 20, "peak_memory_gb": 0.93}
+    cost = {"run_seconds": 74, "worst_cell": "x", "worst_cell_seconds": 20, "peak_memory_gb": 0.93}
+    cost["read_minutes"] = {"rest": 10, "Part 1": 30, "Part 2": 20, "Deeper": 15}
     assert run.cost_line(cost) == (
-        "**Reading and doing**: about 60 minutes · **Running all cells**: 1.2 minutes on two cores · **Memory**: 0.9 GB"
+        "**Reading and doing**: about 60 minutes (Part 1 30, Part 2 20; the sections marked ◆ take 15 more) · "
+        "**Running all cells**: 1.2 minutes on two cores · **Memory**: 0.9 GB"
     )
-    assert "Running all cells**: 20 seconds on" in run.cost_line(cost | {"run_seconds": 23})
-    cells = [v4.new_markdown_cell("word " * 1500, id="text")]  # 11.5 minutes
-    cells += [v4.new_code_cell("x", id=f"code-{k}") for k in range(20)]  # 20
-    for k in (1, 2, 3):  # 24
+    assert "about 10 minutes · **Running all cells**: 20 seconds on" in run.cost_line(
+        cost | {"run_seconds": 23, "read_minutes": {"rest": 10}}
+    )
+    folded = {"tags": ["machinery"]}
+    cells = [v4.new_markdown_cell("word " * 800, id="text")]  # 10 minutes before the parts
+    cells += [v4.new_markdown_cell("## Part 1 · One\n" + "word " * 800, id="one")]  # 10
+    cells += [v4.new_code_cell("x\n\n" * 5, id=f"code-{k}") for k in range(10)]  # 15
+    cells += [v4.new_code_cell("x\n" * 30, id=f"folded-{k}", metadata=folded) for k in range(10)]  # 5
+    for k in (1, 2):  # 24
         cells += [v4.new_markdown_cell("Do it", id=f"exercise-{k}"), v4.new_code_cell("x", id=f"exercise-{k}-attempt")]
         cells += [v4.new_markdown_cell("word " * 500, id=f"exercise-{k}-help")]
-    cells += [v4.new_markdown_cell("Why?", id=f"quiz-{k}") for k in range(5)]  # 5
-    assert run.reading_minutes(v4.new_notebook(cells=cells)) == 60
+    cells += [v4.new_markdown_cell("### ◆ Deeper: more\n" + "word " * 800, id="deeper")]  # 10 apart
+    cells += [v4.new_markdown_cell("### Again\n" + "word " * 400, id="again")]  # 5
+    cells += [v4.new_markdown_cell("## Part 2 · Two\n" + "word " * 400, id="two")]  # 5
+    cells += [v4.new_markdown_cell("## Quiz\n" + "word " * 400, id="quiz")]  # 5, with what came before
+    minutes = run.reading_minutes(v4.new_notebook(cells=cells))
+    assert minutes == {"rest": 15, "Part 1": 60, "Deeper": 10, "Part 2": 5}
 
 
 def test_the_readme_must_have_its_markers(course):
@@ -353,7 +372,7 @@ def test_the_readme_must_have_its_markers(course):
 
 # --- make seeds -------------------------------------------------------------------------------------------------------
 
-MEASURES = 'print(f\'measured · half the seed = {SEED / 2} · range 0 to 0.6 · {"inside" if SEED < 2 else "outside"}\')'
+MEASURES = 'print(f"▪ half the seed: {SEED / 2} (over five seeds 0 to 0.6)")'
 
 
 def test_seeds_collects_what_a_lesson_measures_without_holding_it_to_its_range(course, capsys):

@@ -110,19 +110,33 @@ PLANTED = [
     ("opening", drop("cost"), "must open with the cells"),
     ("opening", swap, "must open with the cells"),
     ("opening", edit("cost", "0.2 GB", "little"), "minutes and memory"),
-    ("opening", edit("setup", "\n", "\n\n\n\n"), "at most 15"),
+    ("opening", edit("setup", "\n", "\n\n\n\n"), "at most 18"),
     ("parameters", meta("parameters", tags=[]), "is missing"),
     ("parameters", edit("parameters", "SAMPLES = 1_000", "SAMPLES = 10 * SEED"), "plain literal"),
     ("parameters", edit("parameters", "SAMPLES = 1_000", "print(1_000)"), "plain assignment"),
     ("parameters", edit("parameters", "# random numbers drawn", ""), "needs a comment"),
     ("parameters", edit("parameters", "SEED", "START"), "must be SEED"),
     ("parameters", edit("seed", "SEED", "0"), "must seed the random numbers"),
-    ("size", add(30, md, "Word."), "cells: 35 to 60"),
-    ("size", say("word " * 1_500), "words of prose"),
+    ("size", add(80, md, "Word."), "cells: 40 to 120"),
+    ("size", say("word " * 4_000), "words of prose"),
     ("size", drop("about-exact-1", "about-exact-2", "exercise-1", "exercise-2", "exercise-3"), "words of prose"),
-    ("size", add(40, py, "x = 1\n" * 7), "median code cell"),
-    ("size", code("x = 1\n" * 31), "31 lines of code"),
-    ("size", add(16, py, "x = 1"), "at least as many"),
+    ("size", add(30, py, "x = 1"), "at least as many"),
+    ("open_code", code("x = 1\n" * 15, "exact-1"), "15 lines of open code"),
+    ("open_code", code(f"x = '{'x' * 83}'", "exact-1"), "has 89 characters"),
+    ("open_code", code("show(fig, alt)", "exact-1"), "it calls show"),
+    ("open_code", add(20, py, "x = 1\n" * 8), "lines of open code, at most 150"),
+    ("machinery", meta("mean", tags=[]), "has not the tag"),
+    ("machinery", meta("mean", cellView=None), "must be folded"),
+    ("machinery", meta("mean", jupyter={}), "must be folded"),
+    ("machinery", edit("mean", "# @title Compares", "# compares"), "must say what it does"),
+    ("machinery", edit("mean", "range\n", "range.\n"), "must say what it does"),
+    ("machinery", code("# @title Counts to forty\n" + "x = 1\n" * 40), "41 lines of machinery"),
+    ("parts", edit("second-part", "Part 2", "Part 3"), "found: [1, 3]"),
+    ("parts", edit("second-part", "## Part 2 · More", "### More"), "found: [1]"),
+    ("parts", drop("exercise-1", "exercise-2"), "the part before Part 2 has no exercise"),
+    ("checks_look", edit("exercise-1-check", "    assert", "    if times1:\n        assert"), "may all be passed over"),
+    ("checks_look", edit("exercise-1-check", "    assert", "    for x in times1(5):\n        assert"), "passed over"),
+    ("checks_look", edit("exercise-1-check", "times1(5) == 5", "True"), "passed over"),
     ("cell_ids", rename("mean", "Mean_1"), "kebab case"),
     ("cell_ids", rename("mean", "1f3a9c02"), "kebab case"),
     ("cell_ids", rename("mean", "a1f3a9c0"), "kebab case"),
@@ -193,7 +207,7 @@ PLANTED = [
 @pytest.fixture
 def tables(monkeypatch):
     """The clean lesson's rows in the tables of seeds and costs, to plant errors in."""
-    rows = [{"lesson": "01", "name": "mean of the draws", "seed": str(k), "value": "0.5"} for k in range(3)]
+    rows = [{"lesson": "01", "name": "mean of the draws", "seed": str(k), "value": "0.5"} for k in range(5)]
     cost = {"run_seconds": 60, "worst_cell": "mean", "worst_cell_seconds": 5, "peak_memory_gb": 0.2}
     content = {"seeds.csv": rows, "costs.json": {NAME.removesuffix(".ipynb"): cost}}
     monkeypatch.setattr(rules, "table", content.get)
@@ -218,14 +232,14 @@ def test_planted_seeds_are_found(clean, path, tables):
     rows[0]["value"] = "0.7"
     assert "is 0.7 with seed 0, outside 0.4 to 0.6" in rules.seeds(clean, path)[0]
     rows.pop()
-    assert "needs 3 seeds or more" in rules.seeds(clean, path)[0]
+    assert "needs 5 seeds" in rules.seeds(clean, path)[0]
     rows.append({"lesson": "01", "name": "old", "seed": "0", "value": "1"})
     assert "has 'old', which the lesson does not measure" in rules.seeds(clean, path)[0]
 
 
 def test_planted_costs_are_found(clean, path, tables):
-    tables["costs.json"][path.stem]["worst_cell_seconds"] = 61
-    assert "worst_cell_seconds is 61, at most 60" in rules.budget(clean, path)[0]
+    tables["costs.json"][path.stem]["worst_cell_seconds"] = 41
+    assert "worst_cell_seconds is 41, at most 40" in rules.budget(clean, path)[0]
     tables["costs.json"].clear()
     assert "run `make run`" in rules.budget(clean, path)[0]
 
