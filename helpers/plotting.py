@@ -5,10 +5,15 @@ import html
 import io
 import itertools
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython import get_ipython
 from IPython.display import display
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.patheffects import withStroke
+from matplotlib_inline.config import InlineBackend
+from PIL import Image
 
 # Okabe and Ito (2008), distinct for colour-blind readers: blue, vermilion, green, purple, orange, sky, yellow, black.
 COLORS = (
@@ -26,31 +31,43 @@ TEN = ListedColormap([*COLORS[:6], "#5D3A9B", "#000000", "#8C8C8C", "#7A3B00"], 
 WIDTH = 7.0  # inches; at 100 dots an inch a figure is at most 700 pixels wide
 
 
+STYLE = {
+    "axes.grid": True,
+    "axes.prop_cycle": plt.cycler(color=COLORS),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "figure.dpi": 100,
+    "figure.facecolor": "white",  # readable on dark pages too
+    "figure.figsize": (WIDTH, 3.4),
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "image.cmap": "gray_r",
+    "legend.edgecolor": "none",  # no frame to be seen, but words stay legible where a curve passes behind them
+    "legend.framealpha": 0.9,
+    "lines.linewidth": 2,
+}
+
+
 def set_style():
-    """Set matplotlib's defaults for all lessons. A white ground keeps figures readable on dark pages too."""
-    plt.rcParams.update(
-        {
-            "axes.grid": True,
-            "axes.prop_cycle": plt.cycler(color=COLORS),
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlelocation": "left",
-            "figure.dpi": 100,
-            "figure.facecolor": "white",
-            "figure.figsize": (WIDTH, 3.4),
-            "figure.constrained_layout.use": True,
-            "font.size": 10,
-            "grid.alpha": 0.3,
-            "image.cmap": "gray_r",
-            "legend.frameon": False,
-            "lines.linewidth": 2,
-        }
-    )
+    """Set the style of all lessons, on top of matplotlib's own defaults: no setting of the reader's has a part in it.
+
+    Such settings come from a matplotlibrc, a style sheet, an editor's dark theme, or IPython's configuration. In
+    Jupyter, figures are drawn for the page, whatever backend (MPLBACKEND) was chosen for other programs.
+    """
+    if shell := get_ipython():
+        # Jupyter's backend sets these when it starts, which may be after us: at `%matplotlib inline`, say.
+        InlineBackend.instance(parent=shell).rc = {}
+        if hasattr(shell, "kernel") and "inline" not in (matplotlib.get_backend(auto_select=False) or ""):
+            shell.enable_matplotlib("inline")
+    plt.style.use(["default", STYLE])
 
 
 def figure_bundle(fig, alt):
-    """The MIME bundle of a figure, a dict: an HTML image that carries `alt`, and `alt` as plain text. Closes `fig`.
+    """The MIME bundle of a figure, a dict: an HTML image that carries `alt`, a PNG, and `alt` as text. Closes `fig`.
 
+    Pages show the HTML; what cannot, such as an export to LaTeX, takes the PNG, which has no place for `alt`.
     `alt`: a sentence of at least 20 characters that says what a reader who cannot see the figure must know;
     a shorter one raises ValueError, and so does a figure over 7 inches wide.
     """
@@ -59,16 +76,70 @@ def figure_bundle(fig, alt):
     if fig.get_figwidth() > WIDTH:
         raise ValueError(f"The figure is {fig.get_figwidth()} inches wide: at most {WIDTH} fit the page.")
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    with plt.style.context(["default", STYLE]):  # what was set since set_style, such as savefig.bbox, has no part
+        fig.savefig(buffer, format="png", dpi=100, pil_kwargs={"compress_level": 1})
     plt.close(fig)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    data = base64.b64encode(_in_few_colors(buffer)).decode("ascii")
     image = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
-    return {"text/html": image, "text/plain": alt}
+    return {"text/html": image, "image/png": data, "text/plain": alt}
+
+
+def _in_few_colors(file):
+    """The PNG in `file` as the bytes of one with at most 256 colours, which takes less than half the room."""
+    image = Image.open(file).convert("RGB")
+    # Of Pillow's methods, the one that keeps a rare colour: a thin line, a small mark. No dithering.
+    reduced = image.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    # Each colour becomes the mean of the pixels that got it. Else a photograph's sky shows bands.
+    pixels, chosen = np.asarray(image).reshape(-1, 3), np.asarray(reduced).ravel()
+    sums = [np.bincount(chosen, weights=channel) for channel in pixels.T]
+    means = np.stack(sums, axis=-1) / np.maximum(np.bincount(chosen), 1)[:, None]
+    reduced.putpalette(np.rint(means).astype(np.uint8).tobytes())
+    small = io.BytesIO()
+    reduced.save(small, format="png")
+    return small.getvalue()
 
 
 def show(fig, alt):
     """Display a matplotlib figure with its alternative text, and close it. See `figure_bundle`."""
     display(figure_bundle(fig, alt), raw=True)
+
+
+def legible(ground):
+    """The colour of text, "black" or "white", that is easier to read on `ground`, any colour of matplotlib's."""
+    black, white = (contrast(text, ground) for text in ("black", "white"))
+    return "black" if black >= white else "white"
+
+
+def contrast(one, other):
+    """The contrast of two colours as WCAG 2.2 defines it: 1 (none) to 21. Text needs 4.5 or more."""
+    lighter, darker = sorted((_luminance(to_rgb(one)), _luminance(to_rgb(other))), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(rgb):
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def number_grid(values, ax, *, texts=None, cmap="gray_r", limits=None):
+    """A table of numbers as a coloured grid, each number legible on its cell, on `ax`.
+
+    `values`: array (rows, columns) that is coloured; NaN stays white. `texts`: array (rows, columns) of what is
+    written, None for the values in three digits. `limits`: (lowest, highest) value of the colours, None for the
+    values' own. Cell (i, j) lies at x = j, y = i.
+    """
+    values = np.asarray(values, dtype=float)
+    texts = np.vectorize("{:.3g}".format)(values) if texts is None else np.asarray(texts)
+    low, high = limits or (None, None)
+    image = ax.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    # In points, as large as the longest number lets it be: a digit is about 0.64 times as wide as it is high.
+    cell = ax.get_window_extent().width * 72 / ax.figure.dpi / values.shape[1]
+    longest = max(len(line) for text in texts.flat for line in str(text).splitlines())
+    for (i, j), text in np.ndenumerate(texts):
+        ground = "white" if np.isnan(values[i, j]) else image.to_rgba(values[i, j])
+        style = {"fontsize": min(11, 1.3 * cell / longest), "color": legible(ground)}
+        ax.text(j, i, text, ha="center", va="center", **style)
+    ax.grid(False)
 
 
 def image_grid(images, titles=None, *, columns=10, cmap="gray_r", title=None, size=0.7, limits=None):
@@ -129,23 +200,13 @@ def confusion_matrix(targets, predictions, names, *, title):
     """
     counts = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(counts, (np.asarray(targets), np.asarray(predictions)), 1)
+    mistakes = counts.astype(float)
+    np.fill_diagonal(mistakes, np.nan)  # what is right stays white
     fig, ax = plt.subplots(figsize=(4.6, 4.4))
-    off_diagonal = counts - np.diag(np.diag(counts))
-    ax.imshow(off_diagonal, cmap="Oranges")
-    for (i, j), count in np.ndenumerate(counts):
-        ax.text(
-            j,
-            i,
-            count,
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="gray" if i == j else "black",
-        )
+    number_grid(mistakes, ax, texts=counts, cmap="Oranges", limits=(0, max(1, np.nanmax(mistakes))))
     ax.set(title=title, xlabel="predicted", ylabel="true")
     ax.set_xticks(range(len(names)), names)
     ax.set_yticks(range(len(names)), names)
-    ax.grid(False)
     return fig
 
 
@@ -222,9 +283,10 @@ def landscape(x, y, loss, ax, *, path=None, log=False, labels=("w", "b")):
     ax.figure.colorbar(contours, ax=ax, label="log10 of the loss" if log else "loss")
     if path is not None:
         path = np.asarray(path)
-        ax.plot(path[:, 0], path[:, 1], "o-", color="white", markersize=3, linewidth=1.2)
+        outline = [withStroke(linewidth=3, foreground="black")]  # white alone is lost on yellow
+        ax.plot(path[:, 0], path[:, 1], "o-", color="white", markersize=3, linewidth=1.2, path_effects=outline)
         ax.plot(*path[0], "s", color=COLORS[4], markersize=8, label="start")
         ax.plot(*path[-1], "*", color=COLORS[1], markersize=13, label="end")
-        ax.legend(loc="upper right", labelcolor="white")
+        ax.legend(loc="upper right")
     ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     ax.grid(False)

@@ -394,8 +394,17 @@ def counts(nb, path, lesson):
 def outputs_clean(nb, path, lesson):
     """No errors, warnings, raw images, machine paths or addresses in memory in the outputs."""
     for cell in cells(nb, "code"):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            png = data.get("image/png")
+            if png and f'src="data:image/png;base64,{"".join(png.split())}"' not in data.get("text/html", ""):
+                yield cell.id, "a figure is stored without its text: show it with helpers.plotting.show, `make run`"
+            elif "<img" in data.get("text/html", "") and not png:
+                yield cell.id, "a figure is stored as HTML only: show it with helpers.plotting.show, `make run`"
         for kind, text in output_texts(cell):
-            if kind in ("stderr", "error", "image/png", "image/jpeg", "image/svg+xml"):
+            if kind == "image/png":
+                continue  # seen above; its letters mean nothing
+            if kind in ("stderr", "error", "image/jpeg", "image/svg+xml"):
                 fix = "show figures with helpers.plotting.show" if "image" in kind else "mend what causes it"
                 yield cell.id, f"a stored output is {kind} ({text[:60]!r}): {fix}, then run `make run`"
             if "widget" in kind:
