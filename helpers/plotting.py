@@ -272,15 +272,21 @@ def decision_regions(predict, points, labels, ax, *, steps=120):
     ax.legend(title="class")
 
 
-def landscape(x, y, loss, ax, *, path=None, log=False, labels=("w", "b")):
+def landscape(x, y, loss, ax, *, path=None, log=False, labels=("w", "b"), bar=True):
     """A loss over two weights, as filled contours, with the path of a descent, on `ax`.
 
     `x`: (n,), `y`: (m,) weight values. `loss`: (m, n). `path`: (steps, 2) visited weights, or None.
     `log`: space the contours by the loss's logarithm. Points of the path off the map are not drawn.
+    `bar`: whether a bar beside the map says which colour is which loss.
     """
     values = np.log10(loss) if log else loss
     contours = ax.contourf(x, y, values, levels=24, cmap="cividis")
-    ax.figure.colorbar(contours, ax=ax, label="log10 of the loss" if log else "loss")
+    if bar:
+        scale = ax.figure.colorbar(contours, ax=ax, label="loss")
+        if log:  # marked with the loss itself: 0.1, 0.2, 0.5, 1 …
+            marks = [first * 10.0**power for power in range(-9, 10) for first in (1, 2, 5)]
+            marks = [mark for mark in marks if values.min() <= np.log10(mark) <= values.max()]
+            scale.set_ticks(np.log10(marks), labels=[f"{mark:g}" for mark in marks])
     if path is not None:
         path = np.asarray(path)
         outline = [withStroke(linewidth=3, foreground="black")]  # white alone is lost on yellow
