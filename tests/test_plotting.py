@@ -4,10 +4,12 @@ import base64
 import io
 import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import lessons
 import matplotlib.pyplot as plt
@@ -148,6 +150,30 @@ def test_no_picture_is_lost_or_shown_twice_in_an_export():
         text, _ = exporter().from_notebook_node(nb)
         picture = cell.outputs[0].data["image/png"]
         assert text.count(picture) == text.count(f'<img alt="{ALT}"') == 1, exporter
+
+
+@pytest.mark.parametrize("answers", ["folded", "left out"])
+def test_the_handout_of_the_readme_has_figures_and_no_machinery(answers, tmp_path):
+    readme = (lessons.ROOT / "README.md").read_text("utf-8")
+    command = shlex.split(re.search(r"^    python (-m nbconvert .*)$", readme, re.MULTILINE)[1])
+    if answers == "left out":
+        command += shlex.split(re.search(r"`(--RegexRemovePreprocessor.*?)`", readme)[1])
+    fig, ax = plt.subplots()
+    ax.plot([1, 3, 2])
+    code = nbformat.v4.new_code_cell("drawing()", metadata={"tags": ["machinery"]})
+    code.outputs = [nbformat.v4.new_output("display_data", data=plotting.figure_bundle(fig, ALT))]
+    help_ = (
+        "<details><summary>Hint</summary>\n\nThink.\n</details>\n<details><summary>Solution</summary>\n\n42\n</details>"
+    )
+    cells = [code, nbformat.v4.new_code_cell("training()"), nbformat.v4.new_markdown_cell(help_)]
+    (path,) = [argument for argument in command if argument.endswith(".ipynb")]
+    assert (lessons.ROOT / path).exists()
+    (tmp_path / path).parent.mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / path)
+    subprocess.run([sys.executable, *command], cwd=tmp_path, check=True, capture_output=True)
+    page = (tmp_path / "handouts" / Path(path).name).with_suffix(".html").read_text("utf-8")
+    assert ">training<" in page and ">drawing<" not in page and page.count(f'<img alt="{ALT}"') == 1
+    assert page.count("<details>") == (2 if answers == "folded" else 0)
 
 
 def test_fewer_colours_are_not_seen():
