@@ -13,6 +13,23 @@ from helpers.plotting import figure_bundle
 
 EXPLORERS = []
 
+# A slider over a list tells a screen reader the position in the list, and no name. This copies the label and the shown
+# value onto its handle whenever they change, and makes the readout plain text: ipywidgets makes it a field to type in,
+# which moves nothing. The role and the second kind of handle are for ipywidgets 7. Without it all else works.
+SPEAK = """
+this.removeAttribute('onload');
+const box = this.closest('.explorer');
+const speak = () => box.querySelectorAll('.noUi-handle, .ui-slider-handle').forEach(handle => {
+    const slider = handle.closest('.widget-slider');
+    const [label, readout] = ['.widget-label', '.widget-readout'].map(part => slider.querySelector(part));
+    const said = {role: 'slider', 'aria-label': label.textContent, 'aria-valuetext': readout.textContent};
+    Object.entries(said).forEach(([key, text]) => handle.getAttribute(key) === text || handle.setAttribute(key, text));
+    if (readout.isContentEditable) readout.contentEditable = 'false';
+});
+new MutationObserver(speak).observe(box, {subtree: true, childList: true, attributeFilter: ['aria-valuetext']});
+speak();
+"""
+
 
 def explore(draw, controls, *, ask, start=None):
     """Show controls and, below them, the figure that `draw` makes of their values; redraw when one moves.
@@ -23,7 +40,8 @@ def explore(draw, controls, *, ask, start=None):
     `controls`: a dict from label to values: a list makes a slider over these values, a dict makes a menu from
     its keys. `start`: a dict from label to the value shown first (default: each control's first).
     `ask`: the question that the explorer answers, shown above the controls.
-    The first figure is an ordinary output, so that a reader without a kernel sees it.
+    The figure is part of the live controls, so that it moves with them after the page was reloaded, too. The first one
+    is also an ordinary output, so that a reader without a kernel sees it; the live one hides it.
     Raises ValueError for controls without values, or a start that is not among them.
     """
     explorer = Explorer(draw, controls, ask, start or {})
@@ -42,19 +60,22 @@ class Explorer:
         unknown = set(start) - set(controls)
         if unknown or not controls:
             raise ValueError(f"explore({ask!r}) starts {sorted(unknown)}, but its controls are {sorted(controls)}.")
-        self.handle = None
+        self.head, self.picture = widgets.HTML(), widgets.HTML()
 
     def show(self):
         """Display the question, the controls, and the first figure."""
-        box = widgets.VBox([widgets.HTML(f"<b>{html.escape(self.ask)}</b>"), *self.widgets.values()])
+        box = widgets.VBox([self.head, *self.widgets.values(), self.picture])
+        box.add_class("explorer")
+        still = f"explorer-{box.model_id}"
+        style = f".{still} {{display: none}} .explorer img {{max-width: 100%; height: auto}}"
+        self.head.value = f'<style onload="{html.escape(SPEAK)}">{style}</style><b>{html.escape(self.ask)}</b>'
+        bundle = self._bundle()
+        self.picture.value = bundle["text/html"]
         view = {"model_id": box.model_id, "version_major": 2, "version_minor": 0}
         labels = ", ".join(self.widgets)
         text = f"{self.ask}\nControls: {labels} (run the notebook to use them)"
-        display(
-            {"application/vnd.jupyter.widget-view+json": view, "text/plain": text},
-            raw=True,
-        )
-        self.handle = display(self._bundle(), raw=True, display_id=True)
+        display({"application/vnd.jupyter.widget-view+json": view, "text/plain": text}, raw=True)
+        display(bundle | {"text/html": f'<div class="{still}">{bundle["text/html"]}</div>'}, raw=True)
         for widget in self.widgets.values():
             widget.observe(self._redraw, names="value")
 
@@ -65,13 +86,11 @@ class Explorer:
 
     def _redraw(self, change):
         try:
-            bundle = self._bundle()
+            self.picture.value = self._bundle()["text/html"]
         except Exception as error:
             # JupyterLab hides what a callback raises; the reader sees it where the figure stood.
-            bundle = {"text/plain": f"This figure could not be drawn: {error!r}"}
-            self.handle.update(bundle, raw=True)
+            self.picture.value = f'<p role="alert">This figure could not be drawn: {html.escape(repr(error))}</p>'
             raise
-        self.handle.update(bundle, raw=True)
 
 
 def _widget(label, values, start, width):

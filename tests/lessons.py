@@ -399,12 +399,21 @@ def _fold(cell: NotebookNode) -> None:
         cell.metadata.cellView = "form"
 
 
+_STILL = re.compile(r'^<div class="explorer-\w+">(.*)</div>$', re.DOTALL)
+
+
 def _stored_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Outputs of one cell without widget views, and with neighbouring pieces of one stream joined."""
+    """Outputs of one cell without widget views, and with neighbouring pieces of one stream joined.
+
+    The figure of an explorer loses the mark by which the live one hides it: it differs in each run, and in the stored
+    notebook nothing hides it.
+    """
     kept = []
     for output in outputs:
         if "data" in output and output.data.pop("application/vnd.jupyter.widget-view+json", None) and not output.data:
             continue
+        if "text/html" in output.get("data", {}):
+            output.data["text/html"] = _STILL.sub(r"\1", output.data["text/html"])
         last = kept[-1] if kept else None
         if last and output.output_type == last.output_type == "stream" and output.name == last.name:
             last.text += output.text

@@ -411,11 +411,11 @@ def figures_follow(start: Callable[[Workshop], Start]) -> Callable[[Workshop], s
 
     def check(shop):
         imports = "import matplotlib.pyplot as plt\nfrom helpers.explorer import EXPLORERS, explore\n"
-        path = small_lesson(shop, imports + DRAW, "EXPLORERS[0].widgets['slope'].value = 3")
-        cell = run_in(Place("", start), shop, path).notebook.cells[1]
-        shown = [output.data["text/plain"] for output in cell.outputs if "image" in output.data.get("text/html", "")]
-        if shown != ["A straight line that rises from 0 to 3."]:
-            raise PlaceError(f"after the control moved, the page shows {shown}")
+        move = "EXPLORERS[0].widgets['slope'].value = 3\nprint(EXPLORERS[0].picture.value)"
+        cell = run_in(Place("", start), shop, small_lesson(shop, imports + DRAW, move)).notebook.cells[2]
+        shown = "".join(output.get("text", "") for output in cell.outputs)
+        if 'alt="A straight line that rises from 0 to 3."' not in shown:
+            raise PlaceError(f"after the control moved, the page shows {shown[:200]!r}")
 
     return check
 

@@ -1,8 +1,12 @@
-"""Every lesson as a reader meets it: in JupyterLab, run from the top, an explorer moved, an exercise solved."""
+"""Every lesson as a reader meets it: in JupyterLab, run from the top, an explorer moved, an exercise solved.
+
+Explorers must also move after their page was reloaded or their tab closed and opened, and be spoken as they are shown.
+"""
 
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -29,6 +33,13 @@ CELLS = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell"
 BAD_OUTPUT = ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in ("stderr", "error"))
 CUT_LABELS = """() => [...document.querySelectorAll(".widget-label")]
     .filter(label => label.scrollWidth > label.clientWidth + 1).map(label => `a label cut off: ${label.textContent}`)"""
+# The pictures that are seen in a cell's output, and the controls with what they show: label and value.
+SEEN = "all => all.filter(it => it.checkVisibility()).map(it => it.src)"
+CONTROLS = ".widget-slider, .widget-dropdown"
+SHOWN = """all => all.map(it => [it.querySelector(".widget-label").textContent,
+    (it.querySelector("select")?.selectedOptions[0] ?? it.querySelector(".widget-readout")).textContent])"""
+# One cell as JupyterLab holds it: a folded one does not show its execution count.
+CELL = "at => jupyterapp.shell.currentWidget.content.widgets[at].model"
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
     "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page, also those out of sight
@@ -66,6 +77,7 @@ class Lab:
         self.log = folder / "jupyterlab.log"
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
         command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}", "--LabApp.news_url=None"]
+        command += ["--LabApp.expose_app_in_browser=True"]  # as `jupyterapp`
         # Where the tests are killed, the server and its kernels end by themselves.
         command += ["--ServerApp.shutdown_no_activity_timeout=600", "--MappingKernelManager.cull_idle_timeout=300"]
         command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
@@ -109,35 +121,47 @@ class Lab:
 class Notebook:
     """One lesson in a page of the browser."""
 
+    patience = 5  # seconds for a picture to change
+
     def __init__(self, lab, browser, path):
         self.lab, self.path = lab, path
         self.nb = lessons.read(lab.notebooks / path.name)
         self.page = browser.new_page(viewport={"width": 1200, "height": 1000})
         self.page.set_default_timeout(MINUTE)
         self.page.goto(lab.address(path))
+        self.wait()
+
+    def wait(self):
         # Before the kernel is idle, running would ask which kernel to take.
         self.page.get_by_text("| Idle").first.wait_for(timeout=2 * MINUTE)
 
+    def at(self, id):
+        return [cell.id for cell in self.nb.cells].index(id)
+
     def cell(self, id):
         """The cell with this id, in the page."""
-        at = [cell.id for cell in self.nb.cells].index(id)
-        return self.page.locator(CELLS).nth(at)
+        return self.page.locator(CELLS).nth(self.at(id))
 
     def run_all(self, seconds=300):
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.locator('[data-command="runmenu:run-all"]').click()
         code = [cell for cell in rules.cells(self.nb, "code") if cell.source.strip()]
-        self.wait_for_count(self.cell(code[-1].id), seconds)
+        self.wait_for_count(code[-1].id, seconds)
         self.fail_on_errors()
+        self.fail_on_open_machinery()
 
-    def wait_for_count(self, cell, seconds=120, after=""):
-        """Wait until a cell shows an execution count, another one than `after`, or until any cell fails."""
+    def count(self, id):
+        """The execution count of a cell; None where it never ran, or runs."""
+        return self.page.evaluate(f"at => ({CELL})(at).executionCount", self.at(id))
+
+    def wait_for_count(self, id, seconds=120, after=None):
+        """Wait until a cell has an execution count, another one than `after`, or until any cell fails."""
         self.page.wait_for_function(
-            """([cell, after, bad]) => {
-                const count = cell.querySelector(".jp-InputPrompt").textContent;
-                return /\\[\\d+\\]/.test(count) && count !== after || document.querySelector(bad);
-            }""",
-            arg=[cell.element_handle(), after, BAD_OUTPUT],
+            f"""([at, after, bad]) => {{
+                const count = ({CELL})(at).executionCount;
+                return count && count !== after || document.querySelector(bad);
+            }}""",
+            arg=[self.at(id), after, BAD_OUTPUT],
             timeout=seconds * 1000,
         )
 
@@ -150,15 +174,25 @@ class Notebook:
             self.screenshot("failed")
         assert not bad, f"{self.path.stem} shows: {bad}"
 
-    def run(self, id):
+    def fail_on_open_machinery(self):
+        """Machinery is one line, the title of its cell, until somebody clicks on it."""
+        for cell in rules.cells(self.nb, "code"):
+            if "machinery" in cell.metadata.get("tags", []):
+                folded = self.cell(cell.id).locator(".jp-InputPlaceholder:visible").all_inner_texts()
+                assert folded == cell.source.splitlines()[:1], f"{self.path.stem}: machinery stands open: {cell.id}"
+
+    def run(self, id, keys="Control+Enter"):
         """Run one cell; returns the text of its output."""
-        cell = self.cell(id)
-        before = cell.locator(".jp-InputPrompt").text_content()
-        cell.locator(".cm-content").click()
-        self.page.keyboard.press("Control+Enter")
-        self.wait_for_count(cell, after=before)
+        before = self.count(id)
+        # Selected as the arrow keys do it: a click would open a folded cell.
+        select = (
+            "Object.assign(jupyterapp.shell.currentWidget.content, {activeCellIndex: at, mode: 'command'}).activate()"
+        )
+        self.page.evaluate(f"at => {select}", self.at(id))
+        self.page.keyboard.press(keys)
+        self.wait_for_count(id, after=before)
         self.fail_on_errors()
-        return cell.locator(".jp-OutputArea").inner_text()
+        return self.cell(id).locator(".jp-OutputArea").inner_text()
 
     def write(self, id, source):
         """Replace the source of a cell, as a reader does by pasting."""
@@ -166,18 +200,65 @@ class Notebook:
         self.page.keyboard.press("ControlOrMeta+a")
         self.page.keyboard.insert_text(source)
 
+    def reload(self):
+        """Save, and load the page again. The kernel lives on."""
+        self.save()
+        self.page.reload()
+        self.wait()
+
+    def reopen(self):
+        """Save, close the notebook's tab, and open it from the list of files. The kernel lives on."""
+        self.save()
+        self.page.locator(".jp-NotebookPanel:visible").wait_for()
+        self.page.locator("#jp-main-dock-panel .lm-TabBar-tab.lm-mod-current .lm-TabBar-tabCloseIcon").click()
+        self.page.locator(".jp-NotebookPanel").wait_for(state="detached")
+        self.page.locator(".jp-DirListing-item").filter(has_text=self.path.name).dblclick()
+        self.page.locator(".jp-NotebookPanel:visible").wait_for()
+        self.wait()
+
+    def save(self):
+        self.page.keyboard.press("ControlOrMeta+s")
+        self.page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
+
     def move_explorer(self):
-        """Move one explorer's slider by the keyboard and wait until its figure is another."""
+        """Move one explorer's slider by the keyboard and wait until its picture, the only one, is another."""
         cell = self.page.locator(CELLS).filter(has=self.page.locator(".noUi-handle")).first
-        figure = cell.locator(".jp-OutputArea img").last
-        before = figure.get_attribute("src")
+        pictures = cell.locator(".jp-OutputArea img")
+        cell.locator(".noUi-handle").first.wait_for()
+        self.fail_on_errors()  # nor is a widget still being loaded
+        before = pictures.evaluate_all(SEEN)
+        assert len(before) == 1, f"{self.path.stem}: {len(before)} pictures of one explorer"
         for key in ("ArrowRight", "ArrowLeft"):  # it may stand at an end
             cell.locator(".noUi-handle").first.press(key)
-            for _ in range(50):
-                if figure.get_attribute("src") != before:
-                    return self.fail_on_errors()
+            for _ in range(10 * self.patience):
+                if (now := pictures.evaluate_all(SEEN)) != before:
+                    assert len(now) == 1, f"{self.path.stem}: {len(now)} pictures of one explorer"
+                    self.fail_on_errors()
+                    return self.fail_on_misspoken()
                 self.page.wait_for_timeout(100)
         raise AssertionError(f"{self.path.stem}: the explorer's figure stays as it was, whatever key is pressed")
+
+    def fail_on_misspoken(self):
+        """What a screen reader gets of each control must be what is shown: its label, and its value."""
+        shown = self.page.locator(CONTROLS).evaluate_all(SHOWN)
+        assert self.spoken() == shown, f"{self.path.stem}: shown {shown}, but a screen reader speaks {self.spoken()}"
+
+    def spoken(self):
+        """Label and value of each control, as the browser's accessibility tree has them."""
+        tree = self.page.context.new_cdp_session(self.page)
+        root = tree.send("DOM.getDocument")["root"]["nodeId"]
+        spoken = []
+        for node in tree.send("DOM.querySelectorAll", {"nodeId": root, "selector": CONTROLS})["nodeIds"]:
+            for one in tree.send("Accessibility.queryAXTree", {"nodeId": node})["nodes"]:
+                if not one["ignored"] and one["role"]["value"] in ("slider", "combobox"):
+                    flat = tree.send("DOM.describeNode", {"backendNodeId": one["backendDOMNodeId"]})["node"][
+                        "attributes"
+                    ]
+                    # The tree that Chromium shows to tests leaves the text of a value empty.
+                    text = dict(zip(flat[::2], flat[1::2], strict=True)).get("aria-valuetext")
+                    spoken.append([one["name"]["value"], text or one["value"]["value"]])
+        tree.detach()
+        return spoken
 
     def screenshot(self, name=""):
         """Keep the whole notebook as pictures to look at, one below the other."""
@@ -244,6 +325,8 @@ def solve_exercise(notebook):
 
 def test_start_here(start):
     start.move_explorer()
+    start.reload()
+    start.move_explorer()
     solve_exercise(start)
     start.screenshot()
 
@@ -263,12 +346,103 @@ def test_lesson(path, start, lab, browser):
         notebook.close()
 
 
+def planted(lab, *cells):
+    """A notebook of these cells, which may be sources alone, named `cell-0`, `cell-1`, …; its path."""
+    cells = [nbformat.v4.new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells]
+    for k, cell in enumerate(cells):
+        cell.id = f"cell-{k}"
+    path = lab.notebooks / "99_planted.ipynb"
+    lessons.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": lessons.KERNEL}), path)
+    return path
+
+
+def machinery(source):
+    """A cell that is folded as machinery is."""
+    metadata = {"jupyter": {"source_hidden": True}, "cellView": "form", "tags": ["machinery"]}
+    return nbformat.v4.new_code_cell(source, metadata=metadata)
+
+
+IMPORTS = "import matplotlib.pyplot as plt\nfrom helpers.explorer import explore\n"
+DRAWS = """def draw(slope, kind):
+    fig, ax = plt.subplots(figsize=(3, 2))
+    ax.plot([0, 1], [0, slope], kind)
+    return fig, f"A line, drawn {kind}, that rises from 0 to {slope}."
+"""
+EXPLORES = """controls = {"slope": [0.5, 2, 40], "kind": {"solid": "-", "dashed": "--"}}
+explore(draw, controls, start={"slope": 2}, ask="How steep?")
+"""
+
+
+def test_an_explorer_outlives_its_page_and_is_seen_once(lab, browser):
+    path = planted(lab, machinery(f"# @title Explores a slope\n{IMPORTS}{DRAWS}{EXPLORES}"), "2 + 2")
+    notebook = Notebook(lab, browser, path)
+    try:
+        notebook.run_all(60)
+        assert notebook.spoken() == [["slope", "2"], ["kind", "solid"]]
+        notebook.move_explorer()
+        notebook.reload()
+        notebook.move_explorer()
+        notebook.reopen()
+        notebook.move_explorer()
+        kind = notebook.page.get_by_role("combobox", name="kind", exact=True)
+        kind.select_option("dashed")
+        playwright.expect(notebook.page.get_by_role("img", name="A line, drawn --,")).to_have_count(1)
+        notebook.save()
+        lab.end_kernel(path)
+        saved = lessons.read(path)
+        lessons.write(lessons.normalise(saved), path)
+        for says in ("run the notebook to use them", "Error displaying widget"):  # as we store it, as the reader does
+            notebook.page.goto(lab.address(path))
+            notebook.wait()
+            notebook.page.get_by_text(says).wait_for()
+            assert len(notebook.page.locator(".jp-OutputArea img").evaluate_all(SEEN)) == 1
+            lessons.write(saved, path)
+    finally:
+        notebook.close()
+
+
+def test_machinery_is_folded_runs_and_opens_on_a_click(lab, browser):
+    notebook = Notebook(lab, browser, planted(lab, machinery("# @title Adds two numbers\nprint(2 + 2)"), "3 + 3"))
+    try:
+        notebook.fail_on_open_machinery()
+        notebook.run_all(60)
+        first, second = (notebook.cell(f"cell-{k}") for k in (0, 1))
+        assert notebook.run("cell-0", "Shift+Enter") == "4\n" and notebook.count("cell-0") == 3
+        playwright.expect(second).to_have_class(re.compile("jp-mod-active"))
+        notebook.fail_on_open_machinery()
+        first.get_by_text("# @title Adds two numbers").click()
+        playwright.expect(first.locator(".cm-content")).to_contain_text("print(2 + 2)")
+    finally:
+        notebook.close()
+
+
 STUCK = """from IPython.display import HTML, display
 import ipywidgets
 display(ipywidgets.SelectionSlider(options=[1, 2, 3]), HTML('<img src="data:image/png;base64,iVBORw0KGgo=">'))"""
 NO_MODEL = """from IPython.display import display
 display({"application/vnd.jupyter.widget-view+json": {"model_id": "none", "version_major": 2}}, raw=True)"""
 
+# Explorers as they would be without care: the figure beside the controls, in two places, and a slider of a list alone.
+OF_THE_PAGE = """from helpers.plotting import figure_bundle
+import ipywidgets
+slider = ipywidgets.IntSlider(description="slope", max=9)
+display(slider)
+handle = display(figure_bundle(*draw(1, "-")), raw=True, display_id=True)
+slider.observe(lambda change: handle.update(figure_bundle(*draw(change.new, "-")), raw=True), names="value")
+"""
+TWICE = """from helpers.plotting import show
+show(*draw(2, "-"))
+"""
+BY_PLACE = """from helpers.plotting import figure_bundle
+import ipywidgets
+slider, picture = ipywidgets.SelectionSlider(options=[3, 5, 9], description="slope"), ipywidgets.HTML()
+def redraw(change=None):
+    picture.value = figure_bundle(*draw(slider.value, "-"))["text/html"]
+slider.observe(redraw, names="value")
+redraw()
+display(ipywidgets.VBox([slider, picture]))
+"""
+OPEN = nbformat.v4.new_code_cell("# @title Adds\n2 + 2", metadata={"tags": ["machinery"]})
 LONG_LABEL = "import ipywidgets; display(ipywidgets.IntSlider(description='a label too long for its place'))"
 
 
@@ -280,18 +454,32 @@ LONG_LABEL = "import ipywidgets; display(ipywidgets.IntSlider(description='a lab
         (NO_MODEL, "Error displaying widget"),
         (LONG_LABEL, "a label cut off: a label too long"),
         (STUCK, "the explorer's figure stays as it was"),
+        (IMPORTS + DRAWS + EXPLORES + TWICE, "2 pictures of one explorer"),
+        (IMPORTS + DRAWS + BY_PLACE, r"shown \[\['slope', '5'\]\], but a screen reader speaks \[\['', '1'\]\]"),
+        (OPEN, "machinery stands open: cell-0"),
     ],
-    ids=["exception", "stderr", "widget", "label", "explorer"],
+    ids=["exception", "stderr", "widget", "label", "explorer", "twice", "spoken", "open"],
 )
 def test_lane_fails(code, says, lab, browser):
-    cells = [nbformat.v4.new_code_cell(source, id=f"cell-{k}") for k, source in enumerate([code, "2 + 2"])]
-    nb = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": lessons.KERNEL})
-    path = lab.notebooks / "99_planted.ipynb"
-    lessons.write(nb, path)
-    notebook = Notebook(lab, browser, path)
+    notebook = Notebook(lab, browser, planted(lab, code, "2 + 2"))
+    notebook.patience = 1
     try:
         with pytest.raises(AssertionError, match=says):
             notebook.run_all(60)
+            notebook.move_explorer()
+    finally:
+        notebook.close()
+
+
+def test_lane_fails_on_an_explorer_that_ends_with_its_page(lab, browser):
+    notebook = Notebook(lab, browser, planted(lab, IMPORTS + DRAWS + OF_THE_PAGE, "2 + 2"))
+    notebook.fail_on_misspoken = lambda: None  # it has that fault as well
+    notebook.patience = 2
+    try:
+        notebook.run_all(60)
+        notebook.move_explorer()
+        notebook.reload()
+        with pytest.raises(AssertionError, match="the explorer's figure stays as it was"):
             notebook.move_explorer()
     finally:
         notebook.close()

@@ -1,10 +1,14 @@
 """helpers.explorer and helpers.training: what is redrawn while the reader watches."""
 
 import gc
+import html
+import re
 import time
 
+import lessons
 import matplotlib.pyplot as plt
 import pytest
+from nbformat import v4
 
 from helpers import explorer, training
 from helpers.explorer import explore, sweep
@@ -40,18 +44,36 @@ def line(**values):
     return fig, f"A figure drawn for the values {values}."
 
 
+def picture():
+    """The alternative text of the picture that the first explorer shows now."""
+    return html.unescape(re.search('alt="([^"]*)"', explorer.EXPLORERS[0].picture.value)[1])
+
+
 def test_controls_come_first_then_the_figure_of_the_start(displayed):
     explore(line, {"learning rate": [0.1, 1.0]}, start={"learning rate": 1.0}, ask="How fast?")
     controls, figure = (handle.shown[0] for handle in displayed)
     assert "application/vnd.jupyter.widget-view+json" in controls
     assert controls["text/plain"] == "How fast?\nControls: learning rate (run the notebook to use them)"
-    assert figure["text/plain"] == "A figure drawn for the values {'learning_rate': 1.0}."
+    assert figure["text/plain"] == picture() == "A figure drawn for the values {'learning_rate': 1.0}."
+
+
+def test_the_live_explorer_hides_its_own_figure_and_no_stored_one(displayed):
+    """The browser shows either the live picture or the ordinary output; what is stored is the figure alone."""
+    for _ in range(2):
+        explore(line, {"side": [1, 2]}, ask="Which?")
+    marks = [re.search('<div class="(explorer-[^"]+)">', handle.shown[0]["text/html"])[1] for handle in displayed[1::2]]
+    assert len(set(marks)) == 2
+    for mark, other, one in zip(marks, marks[::-1], explorer.EXPLORERS, strict=True):
+        assert f".{mark} {{display: none}}" in one.head.value and other not in one.head.value
+    cell = v4.new_code_cell(outputs=[v4.new_output("display_data", data=dict(handle.shown[0])) for handle in displayed])
+    stored = lessons.normalise(v4.new_notebook(cells=[cell])).cells[0].outputs
+    assert [output.data.get("text/html") for output in stored] == 2 * [None, explorer.EXPLORERS[0].picture.value]
 
 
 def test_a_moved_control_redraws_the_figure_in_place(displayed):
     explore(line, {"side": [1, 2], "kind": {"a name": "value", "other": None}}, ask="Which?")
     explorer.EXPLORERS[0].widgets["kind"].value = None
-    assert len(displayed) == 2 and displayed[1].shown[-1]["text/plain"].endswith("{'side': 1, 'kind': None}.")
+    assert len(displayed) == 2 and picture().endswith("{'side': 1, 'kind': None}.")
 
 
 def test_no_figure_is_left_to_the_backend():
@@ -94,7 +116,7 @@ def test_sweep_of_many_controls_moves_each_and_tries_the_corners():
     assert states == 32 and {(7, 0, 0), (0, 7, 0), (0, 0, 7), (9, 9, 9)} <= seen
 
 
-def test_a_callback_that_fails_is_loud_and_seen(displayed):
+def test_a_callback_that_fails_is_loud_and_seen():
     def draw(side):
         assert side < 3, "cannot draw a third side"
         return line(side=side)
@@ -102,7 +124,7 @@ def test_a_callback_that_fails_is_loud_and_seen(displayed):
     explore(draw, {"side": [1, 2, 3]}, ask="Loud?")
     with pytest.raises(AssertionError, match="third side"):
         sweep()
-    assert "cannot draw a third side" in displayed[1].shown[-1]["text/plain"]
+    assert "could not be drawn: AssertionError(&#x27;cannot draw a third side" in explorer.EXPLORERS[0].picture.value
 
 
 def test_the_collection_of_garbage_is_not_timed():
