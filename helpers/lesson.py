@@ -10,9 +10,10 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
 import platformdirs
 from IPython.display import HTML, display
+
+from helpers import lock
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ LESSONS = (
         "Deep learning automates feature engineering",
         4,
     ),
-    Lesson(2, "02_tensors.ipynb", "Tensors are the foundation", 6),
+    Lesson(2, "02_tensors.ipynb", "Tensors are the foundation", 7),
     Lesson(3, "03_gradient_descent.ipynb", "Networks learn by gradient descent", 6),
     Lesson(4, "04_keras.ipynb", "Keras makes development simple", 4),
     Lesson(5, "05_overfitting.ipynb", "Overfitting must be watched and reduced", 5),
@@ -117,10 +118,14 @@ def _stub_raised(error, trace):
 def progress_path():
     """Where passed exercises are remembered: a JSON file on the reader's own machine, and nowhere else.
 
-    TWELVE_IDEAS_PROGRESS names another file.
+    TWELVE_IDEAS_PROGRESS names another file, or the folder of `progress.json`. TWELVE_IDEAS_HAND_IN names one that each
+    run of a lesson begins anew.
     """
-    default = platformdirs.user_data_path("deep-learning-in-twelve-ideas") / "progress.json"
-    return Path(os.environ.get("TWELVE_IDEAS_PROGRESS", default))
+    chosen = os.environ.get("TWELVE_IDEAS_HAND_IN") or os.environ.get("TWELVE_IDEAS_PROGRESS")
+    if not chosen:
+        return platformdirs.user_data_path("deep-learning-in-twelve-ideas") / "progress.json"
+    path = Path(os.path.expanduser(chosen)).absolute()
+    return path / "progress.json" if os.path.isdir(path) or chosen.endswith(("/", os.sep)) else path
 
 
 def passed_exercises():
@@ -141,22 +146,33 @@ def passed_exercises():
         return {}
 
 
+def _write(path, passed):
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps({"passed": passed}, indent=1), encoding="utf-8")
+    part.replace(path)
+
+
 def _remember(exercise):
     path = progress_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(f"{path}.lock", timeout=10):  # two notebooks may be open
-            passed = {exercise: datetime.date.today().isoformat()} | passed_exercises()
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps({"passed": passed}, indent=1), encoding="utf-8")
-            part.replace(path)
+        with lock(f"{path}.lock", 10):  # two notebooks may be open
+            _write(path, {exercise: datetime.date.today().isoformat()} | passed_exercises())
     except OSError as error:
         print(f"(This pass could not be remembered in {path}: {error.strerror or error}.)")
 
 
+if os.environ.get("TWELVE_IDEAS_HAND_IN"):  # the file is there, and of this run only, even where nothing passes
+    progress_path().parent.mkdir(parents=True, exist_ok=True)
+    _write(progress_path(), {})
+
+
 def progress_map():
     """Draw the map of the twelve ideas with the reader's own progress, as a table, and name the next step."""
-    passed = passed_exercises()
+    try:
+        passed, unread = passed_exercises(), ""
+    except OSError as error:
+        passed, unread = {}, f"What you passed cannot be read in {progress_path()}: {error.strerror or error}. "
     rows, following = [], None
     for lesson in LESSONS:
         ids = [f"{lesson.number}.{k}" for k in range(1, lesson.exercises + 1)]
@@ -175,7 +191,7 @@ def progress_map():
         step = "Every exercise is passed."
     else:
         step = f"{len(passed)} passed so far. Next: lesson {following.number}."
-    display(HTML(f"<table>{head}{''.join(rows)}</table><p>{step}</p>"))
+    display(HTML(f"<table>{head}{''.join(rows)}</table><p>{html.escape(unread) or step}</p>"))
 
 
 def measured(name, value, between, *, unit="", reduced=None, chance=True):
@@ -206,6 +222,22 @@ def measured(name, value, between, *, unit="", reduced=None, chance=True):
         raise AssertionError(f"{line}, outside {range_}, in a {run} run")
     print(f"{line}  ⚠ OUTSIDE {range_}, which the text speaks of: was a parameter changed, or does this computer round")
     print("  differently from those that were measured? With parameters as they came, please report it.")
+
+
+def expect(name, value, possible):
+    """Stop a lesson where a parameter has a value that is not possible: say what came and what is possible.
+
+    `name`, `value`: the parameter. `possible`: a range, of which `value` must be a whole number; or a list of choices,
+    of which `value` must be a list of one or more. Raises ValueError.
+    """
+    if isinstance(possible, range):
+        right = isinstance(value, int) and value in possible
+        said = f"a whole number from {possible[0]:,} to {possible[-1]:,}, without a decimal point"
+    else:
+        right = isinstance(value, list | tuple) and value and all(one in possible for one in value)
+        said = f"a list of one or more of these: {', '.join(map(repr, possible))}"
+    if not right:
+        raise ValueError(f"The parameter {name} is {value!r}, but it must be {said}.")
 
 
 def _amount(value, unit):

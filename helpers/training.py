@@ -78,10 +78,13 @@ def forget_networks():
         library.malloc_trim(0)
 
 
-class AdamOfOneMachine(keras.optimizers.Adam):
-    def _all_reduce_sum_gradients(self, grads_and_vars):
-        """Nothing to add up on one machine: what stands here otherwise keeps each training graph in memory for good."""
-        return grads_and_vars
+def adam(rate):
+    """Keras's Adam for one machine. `rate`: a number or a schedule."""
+    optimizer = keras.optimizers.Adam(rate)
+    # Nothing to add up on one machine: what stands here otherwise keeps each training graph in memory for good. Changed
+    # in the object and not in a class of ours, so that plain Keras can load what is saved.
+    optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
+    return optimizer
 
 
 def prepare(model, x, y):
@@ -112,7 +115,7 @@ def train(model, x, y, epochs, rate=0.02, batch=256, loss="sparse_categorical_cr
         rate / 10, steps - warm_up, warmup_target=rate, warmup_steps=warm_up
     )
     metrics = ["accuracy"] if "crossentropy" in loss else []
-    model.compile(AdamOfOneMachine(schedule), loss, metrics=metrics)
+    model.compile(adam(schedule), loss, metrics=metrics)
     prepare(model, x, y)
     model.fit(x, y, batch, epochs, verbose=0, callbacks=[progress(name)] if name else [])
     return model

@@ -15,20 +15,29 @@ from pathlib import Path
 
 import lessons
 
-SETUP = """import sys
+SETUP = """# @title Finds the course's helpers
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from subprocess import getstatusoutput
 
 REPOSITORY = "{address}"
-if find_spec("helpers") is None:  # a notebook on its own, as on Colab: find or fetch what belongs to it
-    root = Path("deep-learning-in-twelve-ideas").absolute()
-    near = [folder for folder in (root, *Path.cwd().parents) if (folder / "helpers" / "lesson.py").is_file()]
-    failed, said = (0, "") if near else getstatusoutput(f"git clone --depth=1 {REPOSITORY} {root.name}")
-    if failed:
-        advice = "Connect to the network and run this cell again, or open the lesson in a copy of the whole course."
-        raise RuntimeError(f"The helpers of this lesson could not be fetched. {advice}\\ngit said: {said}")
-    sys.path.insert(0, str(near[0] if near else root))"""
+root = Path("deep-learning-in-twelve-ideas").absolute()  # fetched where a notebook is on its own, as on Colab
+places = [Path.cwd(), *Path.cwd().parents, root, *map(Path, sys.path)]
+near = [folder for folder in places if (folder / "helpers" / "lesson.py").is_file()]
+failed, said = (0, "") if near else getstatusoutput(f"git clone --depth=1 {REPOSITORY} {root.name}")
+if failed:
+    advice = "Connect to the network and run this cell again, or open the lesson in a copy of the whole course."
+    raise RuntimeError(f"The helpers of this lesson could not be fetched. {advice}\\ngit said: {said}")
+sys.path.insert(0, str((near or [root])[0]))  # before any other module of that name
+found = str(find_spec("helpers").origin)
+if not (Path(found).parent / "lesson.py").is_file():
+    raise RuntimeError(f"Another module called helpers is in use: {found}. Rename it, and restart the kernel.")"""
+# In the README, behind its links, for as long as nobody has said where the course is published.
+PLACEHOLDER = "OWNER/"
+NOTE = """\n
+*These two links, and those in the lessons, lead nowhere yet: this copy does not know where it is published. The command
+`make links REPO=owner/name`, with the owner and the name of the repository on GitHub, tells it and takes this away.*"""
 LINE = re.compile(r'^Repository = "https://github\.com/([^"]*)"$', re.MULTILINE)
 BADGES = re.compile(r"\[Open in Colab\]\([^)\s]*/([\w.-]+\.ipynb)\) · \[Open in Binder\]\([^)\s]*\)")
 
@@ -75,14 +84,14 @@ def write(root: Path, repo: str, check: bool = False) -> list[Path]:
             changed[path] = new
 
     def at(found):
-        return badges(repo, found[1])
+        return badges(repo, found[1]) + (NOTE if repo.startswith(PLACEHOLDER) else "")
 
     pyproject, readme = root / "pyproject.toml", root / "README.md"
     new, lines = LINE.subn(f'Repository = "https://github.com/{repo}"', pyproject.read_text("utf-8"))
     if lines != 1:
         raise ValueError('pyproject.toml must have one line `Repository = "https://github.com/owner/name"`')
     text(pyproject, new)
-    text(readme, BADGES.sub(at, readme.read_text("utf-8")))
+    text(readme, BADGES.sub(at, readme.read_text("utf-8").replace(NOTE, "")))
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         nb = lessons.read(path)
         cells = {cell.get("id"): cell for cell in nb.cells}

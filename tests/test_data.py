@@ -22,6 +22,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import filelock
 import numpy as np
 import psutil
 import pytest
@@ -327,10 +328,29 @@ def test_a_lock_that_is_never_released_is_an_error(shelf, monkeypatch):
     shelf.cache.mkdir()
     monkeypatch.setattr(data, "LOCK_SECONDS", 0.1)
     with (
-        data.FileLock(shelf.cache / ".lock"),
+        filelock.FileLock(shelf.cache / ".lock"),
         pytest.raises(data.DataError, match=r"another process has held .*\.lock"),
     ):
         data.fetch("tiny")
+
+
+@posix
+def test_a_file_system_without_locks_will_do(shelf, monkeypatch, recwarn):
+    def no_lock(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", no_lock)
+    assert data.fetch("tiny").read_bytes() == (shelf.index / WHEEL).read_bytes()
+    assert not recwarn.list
+
+
+def test_what_pip_is_told_elsewhere_has_no_effect(shelf, monkeypatch, tmp_path):
+    settings = {"USER": "1", "TARGET": tmp_path / "elsewhere", "PYTHON": tmp_path / "none", "PLATFORM": "win32"}
+    settings |= {"REQUIRE_VIRTUALENV": "1", "CONSTRAINT": tmp_path / "none", "NO_BINARY": ":all:", "DRY_RUN": "1"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"PIP_{name}", str(value))
+    for name in ("tiny", "source"):
+        assert data.fetch(name).is_file()
 
 
 def test_killed_half_way_nothing_is_left_under_the_final_name_and_a_later_call_works(shelf, slow_index):

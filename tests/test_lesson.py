@@ -1,14 +1,17 @@
 """helpers.lesson: checks, progress and measured numbers."""
 
+import errno
 import json
 import multiprocessing
+import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from helpers import lesson
-from helpers.lesson import check, exercise_ids, measured, passed_exercises, progress_map
+from helpers.lesson import check, exercise_ids, expect, measured, passed_exercises, progress_map, progress_path
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +135,80 @@ def test_a_place_that_cannot_be_written_is_said_and_the_pass_stands(capsys, monk
         pass
     said = capsys.readouterr().out
     assert said.startswith("✓ Exercise 1.1: passed\n") and "could not be remembered" in said
+
+
+def test_the_progress_file_may_be_named_in_many_ways(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for chosen, path in (
+        (str(tmp_path), tmp_path / "progress.json"),
+        ("marks/", tmp_path / "marks" / "progress.json"),
+        ("~/mine.json", tmp_path / "mine.json"),
+        ("~", tmp_path / "progress.json"),
+        ("mine.json", tmp_path / "mine.json"),
+    ):
+        monkeypatch.setenv("TWELVE_IDEAS_PROGRESS", chosen)
+        assert progress_path() == path
+        _pass("1.1")
+        assert list(passed_exercises()) == ["1.1"] and path.is_file()
+        path.unlink()
+    monkeypatch.delenv("TWELVE_IDEAS_PROGRESS")
+    default = progress_path()
+    monkeypatch.setenv("TWELVE_IDEAS_PROGRESS", "")
+    assert progress_path() == default and default.name == "progress.json"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX locks")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP])
+def test_a_pass_is_remembered_where_a_file_system_has_no_locks(monkeypatch, capfd, recwarn, number):
+    def no_lock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", no_lock)
+    _pass("1.1")
+    assert list(passed_exercises()) == ["1.1"]
+    assert capfd.readouterr() == ("✓ Exercise 1.1: passed\n", "") and not recwarn.list
+
+
+def test_progress_that_cannot_be_read_is_said_on_the_map(monkeypatch, progress_file):
+    progress_file.mkdir(parents=True)
+    (progress_file / "progress.json").mkdir()
+    text = _map(monkeypatch)
+    assert "What you passed cannot be read in" in text and "Begin with" not in text
+
+
+def test_the_file_of_a_hand_in_says_what_its_run_passed_and_nothing_else(tmp_path):
+    code = "from helpers.lesson import check\nfor exercise in {}:\n    with check(exercise):\n        pass"
+    env = os.environ | {"TWELVE_IDEAS_HAND_IN": str(tmp_path / "in" / "sara.json")}
+    for passes in (["1.1", "1.2"], ["1.3"], []):
+        subprocess.run([sys.executable, "-c", code.format(passes)], env=env, check=True, cwd=tmp_path)
+        assert sorted(json.loads((tmp_path / "in" / "sara.json").read_text())["passed"]) == passes
+
+
+@pytest.mark.parametrize(
+    "value, possible, says",
+    [
+        (
+            1e3,
+            range(10, 10_001),
+            "DIGITS is 1000.0, but it must be a whole number from 10 to 10,000, without a decimal",
+        ),
+        (20_000, range(10, 10_001), "DIGITS is 20000, but it must be a whole number from 10 to 10,000"),
+        (
+            "jax",
+            ["tensorflow", "jax"],
+            "DIGITS is 'jax', but it must be a list of one or more of these: 'tensorflow', 'jax'",
+        ),
+        (["jax", "mxnet"], ["tensorflow", "jax"], "DIGITS is ['jax', 'mxnet'], but"),
+        ([], ["tensorflow", "jax"], "DIGITS is [], but"),
+    ],
+)
+def test_a_parameter_that_is_not_possible_is_said(value, possible, says):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        expect("DIGITS", value, possible)
+    expect("DIGITS", 10_000, range(10, 10_001))
+    expect("BACKENDS", ["jax"], ["tensorflow", "jax"])
 
 
 def _pass(exercise):

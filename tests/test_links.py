@@ -8,7 +8,6 @@ import sys
 import lessons
 import links
 import pytest
-from test_reduced import TESTS
 
 
 @pytest.fixture
@@ -47,6 +46,15 @@ def test_the_address_is_written_everywhere_and_a_second_time_changes_nothing(cou
     before = files(course)
     assert links.write(course, "new-owner/Other.name") == []
     assert files(course) == before
+
+
+def test_the_readme_says_that_its_links_are_dead_while_they_are(course):
+    readme = course / "README.md"
+    for repo, says in (("OWNER/course", 1), ("OWNER/other", 1), ("someone/course", 0), ("OWNER/course", 1)):
+        links.write(course, repo)
+        text = readme.read_text("utf-8")
+        assert text.count(f"{links.badges(repo, '00_start_here.ipynb')}{links.NOTE if says else ''}\n") == 1
+        assert text.count("lead nowhere yet") == text.count("`make links REPO=owner/name`") == says
 
 
 def test_outputs_and_the_rest_stay(course):
@@ -106,10 +114,13 @@ def test_a_lesson_without_its_links_is_named_and_nothing_is_written(course):
 # What the cell does
 
 
-def setup(folder, **env):
-    """Run the cell in `folder`, with a Python that has no helpers; returns how that process ended."""
-    code = links.setup("someone/course") + "\nimport helpers\nprint(helpers.__file__)"
-    command = [sys.executable, "-S", "-c", f"import sys; sys.path.remove('')\n{code}"]
+def setup(folder, before="import sys; sys.path.remove('')", **env):
+    """Run the cell in `folder`, with a Python that has no packages; returns how that process ended.
+
+    `before`: code that runs first; unless given, the folder itself is not looked at for modules.
+    """
+    code = f"{before}\n{links.setup('someone/course')}\nprint(find_spec('helpers.lesson').origin)"
+    command = [sys.executable, "-S", "-c", code]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, encoding="utf-8", timeout=60)
 
 
@@ -119,22 +130,61 @@ def instead(address):
     return {f"GIT_CONFIG_{key}": value for key, value in git.items()} | {"PATH": os.environ["PATH"]}
 
 
+def course_alone(folder):
+    """Write the least that the cell takes for the course's helpers; returns their lesson.py."""
+    (folder / "helpers").mkdir(parents=True)
+    for name in ("__init__.py", "lesson.py"):
+        (folder / "helpers" / name).touch()
+    return folder / "helpers" / "lesson.py"
+
+
 def test_setup_finds_the_course_around_it(tmp_path):
-    assert setup(TESTS / "fixtures").stdout.strip() == str(lessons.ROOT / "helpers" / "__init__.py")
+    wanted = course_alone(tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    for folder in (tmp_path / "notebooks", tmp_path):
+        assert setup(folder).stdout.strip() == str(wanted)
+
+
+def test_setup_finds_the_course_where_python_looks(tmp_path):
+    wanted = course_alone(tmp_path / "course")
+    (tmp_path / "alone").mkdir()
+    assert setup(tmp_path / "alone", PYTHONPATH=str(tmp_path / "course")).stdout.strip() == str(wanted)
+
+
+@pytest.mark.parametrize("other", ["helpers.py", "helpers/__init__.py", "helpers/data.py"])
+def test_setup_passes_over_another_module_of_the_name(tmp_path, other):
+    wanted = course_alone(tmp_path)
+    for folder in (tmp_path / "notebooks", tmp_path / "elsewhere"):
+        (folder / other).parent.mkdir(parents=True)
+        (folder / other).write_text("1 / 0")
+    path = {"PYTHONPATH": str(tmp_path / "elsewhere")}
+    assert setup(tmp_path / "notebooks", before="", **path).stdout.strip() == str(wanted)
+
+
+def test_setup_names_another_module_that_is_loaded(tmp_path):
+    course_alone(tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "helpers.py").touch()
+    done = setup(tmp_path / "notebooks", before="import helpers")
+    assert done.returncode == 1 and "RuntimeError: Another module called helpers is in use" in done.stderr
+    assert f"{tmp_path / 'notebooks' / 'helpers.py'}. Rename it, and restart the kernel." in done.stderr
+
+
+def test_setup_can_be_run_again(tmp_path):
+    wanted = course_alone(tmp_path)
+    assert setup(tmp_path, before=links.setup("someone/course")).stdout.strip() == str(wanted)
 
 
 def test_setup_fetches_the_course_once(tmp_path):
     published, alone = tmp_path / "published", tmp_path / "alone"
-    (published / "helpers").mkdir(parents=True)
-    for name in ("__init__.py", "lesson.py"):
-        (published / "helpers" / name).touch()
+    course_alone(published)
     alone.mkdir()
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
     for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=all"]):
         subprocess.run([*git, *command], cwd=published, check=True)
     for env in (instead(published.as_uri()), instead("file:///nowhere")):
         done = setup(alone, **env)
-        assert done.stdout.strip() == str(alone / "deep-learning-in-twelve-ideas" / "helpers" / "__init__.py"), done
+        assert done.stdout.strip() == str(alone / "deep-learning-in-twelve-ideas" / "helpers" / "lesson.py"), done
 
 
 @pytest.mark.parametrize("env", [instead("file:///nowhere"), {"PATH": ""}], ids=["no such address", "no git"])

@@ -1,6 +1,8 @@
 """The training that lessons share, on a tiny network."""
 
 import gc
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -29,6 +31,15 @@ def test_train_learns_and_the_rate_ends_at_zero():
     schedule = model.optimizer._learning_rate
     rates = [float(schedule(step)) for step in (0, 24, 120)]  # 6 batches, 20 passes: a fifth is 24 steps
     assert np.allclose(rates, [0.01, 0.1, 0], atol=1e-6)
+
+
+def test_plain_keras_loads_a_trained_network_again(tmp_path):
+    model = train(network(), X, Y, epochs=2)
+    model.save(tmp_path / "model.keras")
+    code = "import sys, keras\nmodel = keras.saving.load_model('model.keras')\nassert 'helpers' not in sys.modules\n"
+    code += "print(type(model.optimizer).__name__, int(model.optimizer.iterations))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == ["Adam", "4"], done.stderr
 
 
 def test_train_takes_other_losses_and_few_examples():
