@@ -211,31 +211,31 @@ def confusion_matrix(targets, predictions, names, *, title):
 
 
 def scatter_classes(points, labels, ax, *, names=None, size=4):
-    """Points of the plane coloured by class, each class's name at its median, on `ax`.
+    """Points of the plane coloured by class, each class's name at its median or, where names meet, near it, on `ax`.
 
     `points`: float array (n, 2). `labels`: integer array (n,). `names`: one string a class (default: the number).
     """
-    for label in np.unique(labels):
-        own = points[labels == label]
-        color = TEN(int(label) % 10)
-        ax.scatter(own[:, 0], own[:, 1], s=size, color=color, alpha=0.5, linewidths=0)
+    groups = {int(label): points[labels == label] for label in np.unique(labels)}
+    for label, own in groups.items():
+        ax.scatter(own[:, 0], own[:, 1], s=size, color=TEN(label % 10), alpha=0.5, linewidths=0)
+    # In pixels: how far a name may move, the nearest first, and the names that stand already, each (x, y, width).
+    moves = sorted(itertools.product(range(-80, 81, 4), repeat=2), key=lambda move: np.hypot(*move))
+    standing = []
+    for label, own in groups.items():
         name = str(label) if names is None else names[label]
-        box = {
-            "facecolor": "white",
-            "edgecolor": color,
-            "boxstyle": "round,pad=0.15",
-            "alpha": 0.9,
-        }
-        ax.text(
-            *np.median(own, axis=0),
-            name,
-            ha="center",
-            va="center",
-            fontsize=9,
-            bbox=box,
-        )
+        (x, y), width = ax.transData.transform(np.median(own, axis=0)), 8 * len(name) + 10
+        free = ((x + dx, y + dy) for dx, dy in moves if not _meets(x + dx, y + dy, width, standing))
+        x, y = next(free, (x, y))
+        standing.append((x, y, width))
+        box = {"facecolor": "white", "edgecolor": TEN(label % 10), "boxstyle": "round,pad=0.15", "alpha": 0.9}
+        place = ax.transData.inverted().transform((x, y))
+        ax.text(*place, name, ha="center", va="center", fontsize=9, bbox=box)
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
+
+
+def _meets(x, y, width, others):
+    return any(abs(x - u) < (width + w) / 2 and abs(y - v) < 20 for u, v, w in others)
 
 
 def decision_regions(predict, points, labels, ax, *, steps=120):

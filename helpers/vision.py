@@ -4,7 +4,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from helpers.plotting import COLORS, WIDTH
+from helpers.plotting import COLORS, WIDTH, number_grid
 
 MOST = 8  # pixels that `moved` moves at most
 
@@ -117,9 +117,8 @@ def draw_convolution(picture, kernel, result, row, column, *, title):
     window = picture[row : row + 3, column : column + 3]
     left.imshow(picture, cmap="gray", vmin=0, vmax=1)
     left.add_patch(plt.Rectangle((column - 0.5, row - 0.5), 3, 3, fill=False, color=COLORS[1], lw=2))
-    middle.imshow(window * kernel, cmap="PuOr", vmin=-1, vmax=1)
-    for (i, j), value in np.ndenumerate(window):
-        middle.text(j, i, f"{value:.2f}\n× {kernel[i, j]:.2f}", ha="center", va="center", fontsize=9)
+    texts = [f"{value:.2f}\n× {times:.2f}" for value, times in zip(window.flat, kernel.flat, strict=True)]
+    number_grid(window * kernel, middle, texts=np.reshape(texts, (3, 3)), cmap="PuOr", limits=(-1, 1))
     right.imshow(result, cmap="PuOr", vmin=-1, vmax=1)
     right.plot(column, row, "s", color=COLORS[1], fillstyle="none", markersize=9)
     left.set_title("picture and window")
@@ -158,11 +157,12 @@ def draw_heat(picture, heat, *, title):
     fig, ax = plt.subplots(figsize=(6, 3.4), layout="none")
     fig.subplots_adjust(0.01, 0.01, 0.99, 0.9)
     ax.imshow(picture)
-    where = "nowhere"
+    where = "The heat lies nowhere."
     if heat.max() > 0:
         ax.contourf(heat, levels=heat.max() * np.linspace(0.1, 1, 7), cmap="Oranges", alpha=0.6)
-        middle = heat.sum(axis=0) @ np.arange(heat.shape[1]) / heat.sum()
-        where = f"around column {middle:.0f} of {heat.shape[1]}"
+        row, column = np.unravel_index(heat.argmax(), heat.shape)
+        left = heat[:, : heat.shape[1] // 2].sum() / heat.sum()
+        where = f"The heat is greatest at row {row}, column {column}; {left:.0%} of it lies in the left half."
     ax.set_title(title)
     ax.set_axis_off()
-    return fig, f"{title} The heat lies {where}."
+    return fig, f"{title} {where}"

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import os
 import re
 import shlex
@@ -252,7 +253,20 @@ def test_classes_are_named_where_they_lie():
     fig, ax = plt.subplots()
     points = np.array([[0.0, 0], [0, 2], [10, 0], [10, 4]])
     plotting.scatter_classes(points, np.array([3, 3, 5, 5]), ax)
-    assert {text.get_text(): text.get_position() for text in ax.texts} == {"3": (0, 1), "5": (10, 2)}
+    places = {text.get_text(): text.get_position() for text in ax.texts}
+    assert places == {"3": pytest.approx((0, 1)), "5": pytest.approx((10, 2))}
+    plt.close(fig)
+
+
+def test_names_of_classes_do_not_cover_one_another():
+    fig, axes = plt.subplots(2, 2, figsize=(7, 6.4))
+    for ax in axes.flat:  # all ten in one heap
+        plotting.scatter_classes(POINTS, CLASSES, ax)
+    plotting.scatter_classes(POINTS, CLASSES, axes[0, 0], names=["trousers", *"123456789"])
+    fig.canvas.draw()
+    for ax in axes.flat:
+        boxes = [text.get_bbox_patch().get_window_extent() for text in ax.texts[-10:]]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
     plt.close(fig)
 
 

@@ -72,5 +72,7 @@ def test_figures_are_drawn_and_fit_the_page():
     assert all(fig.get_figwidth() <= 7 for fig in figures)
     assert vision.draw_heat(picture, np.zeros((28, 28)), title="What?")[1] == "What? The heat lies nowhere."
     right = np.repeat([[0, 2]], 14, axis=1) * np.ones((28, 1))
-    assert "around column 20 of 28" in vision.draw_heat(picture, right, title="What?")[1]
+    right[3, 5] = 30  # the greatest heat is not where most of it lies
+    told = vision.draw_heat(picture, right, title="What?")[1]
+    assert told == "What? The heat is greatest at row 3, column 5; 4% of it lies in the left half."
     plt.close("all")
