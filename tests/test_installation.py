@@ -2,6 +2,7 @@
 no effect: settings of Keras and of pip, work in a lesson of which a new version comes."""
 
 import hashlib
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -213,6 +214,14 @@ def test_make_installs_whatever_pip_is_told_elsewhere(tmp_path, settings, says):
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert says in done.stderr and (done.returncode == 0) == (not says), done.stdout + done.stderr
     assert bool(list(tmp_path.glob(".venv/lib/*/site-packages/tensorflow-1.0.dist-info"))) == (not says)
+
+
+def test_in_a_folder_of_70_characters_windows_can_install():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert "it may have 70 characters" in readme
+    # Windows has no CUDA, whose files have the longest names of all.
+    files = [str(file) for file in importlib.metadata.files("tensorflow") if "cudnn" not in str(file)]
+    assert 70 + len("/.venv/Lib/site-packages/") + max(map(len, files)) <= 259
 
 
 def lesson(code_sha256, text):
