@@ -100,7 +100,7 @@ class check(contextlib.AbstractContextManager):
         return True
 
     def _say(self, *text):
-        print(f"✗ Exercise {self.exercise}:", *text)
+        print(" ".join((f"✗ Exercise {self.exercise}:", *text)))  # in one piece, however busy the kernel is
 
 
 def _lines(trace):
