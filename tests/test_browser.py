@@ -170,6 +170,7 @@ class Notebook:
         bad = self.page.locator(BAD_OUTPUT).all_text_contents()
         bad += self.page.get_by_text("Error displaying widget").all_text_contents()
         bad += self.page.evaluate(CUT_LABELS)
+        bad += self.page.get_by_text("This figure could not be drawn").all_text_contents()
         if bad:
             self.screenshot("failed")
         assert not bad, f"{self.path.stem} shows: {bad}"
@@ -231,11 +232,12 @@ class Notebook:
         for key in ("ArrowRight", "ArrowLeft"):  # it may stand at an end
             cell.locator(".noUi-handle").first.press(key)
             for _ in range(10 * self.patience):
-                if (now := pictures.evaluate_all(SEEN)) != before:
+                if (now := pictures.evaluate_all(SEEN)) not in ([], before):
                     assert len(now) == 1, f"{self.path.stem}: {len(now)} pictures of one explorer"
                     self.fail_on_errors()
                     return self.fail_on_misspoken()
                 self.page.wait_for_timeout(100)
+            self.fail_on_errors()
         raise AssertionError(f"{self.path.stem}: the explorer's figure stays as it was, whatever key is pressed")
 
     def fail_on_misspoken(self):
@@ -454,11 +456,12 @@ LONG_LABEL = "import ipywidgets; display(ipywidgets.IntSlider(description='a lab
         (NO_MODEL, "Error displaying widget"),
         (LONG_LABEL, "a label cut off: a label too long"),
         (STUCK, "the explorer's figure stays as it was"),
+        (IMPORTS + DRAWS.replace("slope]", "2 / (40 - slope)]") + EXPLORES, "could not be drawn: ZeroDivisionError"),
         (IMPORTS + DRAWS + EXPLORES + TWICE, "2 pictures of one explorer"),
         (IMPORTS + DRAWS + BY_PLACE, r"shown \[\['slope', '5'\]\], but a screen reader speaks \[\['', '1'\]\]"),
         (OPEN, "machinery stands open: cell-0"),
     ],
-    ids=["exception", "stderr", "widget", "label", "explorer", "twice", "spoken", "open"],
+    ids=["exception", "stderr", "widget", "label", "explorer", "redraw", "twice", "spoken", "open"],
 )
 def test_lane_fails(code, says, lab, browser):
     notebook = Notebook(lab, browser, planted(lab, code, "2 + 2"))
