@@ -41,6 +41,8 @@ ROOT, TESTS = lessons.ROOT, lessons.ROOT / "tests"
 ENVIRONMENTS = ROOT / ".places"
 CELL_TIMEOUT = 300
 MEMORY_GB = 2.0
+# From here on a measured number may lie outside its range, as in a reader's run: seeds and names are those of the end.
+READER = "import os\nos.environ.pop('TWELVE_IDEAS_RUN')"
 SWEEP = "from helpers.explorer import sweep\nsweep(limit=float('inf'))"
 
 
@@ -238,6 +240,53 @@ def no_home(start: Start, shop: Workshop) -> Start:
     return replace(start, env=start.env | gone | {"HOME": str(home)}, read_only=(*start.read_only, home))
 
 
+def spoiled(shop: Workshop) -> Start:
+    """A checkout of its own, and whatever in the reader's folders, files and settings could decide how lessons run."""
+    tree, home, packages = shop.checkout("spoiled"), shop.new("home"), shop.new("packages")
+    files = {
+        tree / "notebooks" / "helpers.py": OTHERS,
+        packages / "helpers" / "__init__.py": OTHERS,
+        packages / "sitecustomize.py": NO_LOCKS,
+        home / ".keras" / "keras.json": KERAS,
+        home / ".config" / "matplotlib" / "matplotlibrc": MATPLOTLIB,
+        home / ".config" / "pip" / "pip.conf": "[global]\nuser = true\ntarget = /nowhere\n",
+    }
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    env = BASE | dict.fromkeys(HOME_FOLDERS) | SPOILERS | {"HOME": str(home), "PYTHONPATH": str(packages)}
+    return Start((sys.executable,), tree, tree / "notebooks", env)
+
+
+OTHERS = "raise ImportError('these are the helpers of somebody else')\n"
+NO_LOCKS = """import errno, fcntl
+def flock(*_):
+    raise OSError(errno.ENOSYS, "this file system has no locks")
+fcntl.flock = flock
+"""
+KERAS = '{"backend": "jax", "floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first"}'
+MATPLOTLIB = """figure.facecolor: black
+axes.facecolor: black
+text.color: white
+savefig.transparent: True
+savefig.bbox: tight
+text.usetex: True
+backend: TkAgg
+"""
+SPOILERS = {
+    "KERAS_BACKEND": "jax",
+    "KERAS_HOME": None,
+    "KERAS_MAX_EPOCHS": "1",
+    "MPLBACKEND": "TkAgg",
+    "PIP_REQUIRE_VIRTUALENV": "1",
+    "PIP_TARGET": "/nowhere",
+    "PIP_USER": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "0",
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+    "TWELVE_IDEAS_PROGRESS": "~",
+}
+
+
 def one_core(start: Start, shop: Workshop) -> Start:
     return replace(start, python=("taskset", "--cpu-list", str(min(os.sched_getaffinity(0))), *start.python))
 
@@ -254,7 +303,7 @@ GROUPS = ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", 
 PROCESSES = "cgroup.procs"
 
 
-def memory_group() -> Path | None:
+def memory_group(gigabytes: float = MEMORY_GB) -> Path | None:
     """A new control group, under the kernel's own limit of memory; None where that is not allowed.
 
     The meter of `lessons.run_lesson` kills what holds more, here as there; a control group also counts what a process
@@ -265,7 +314,7 @@ def memory_group() -> Path | None:
             group = Path(tempfile.mkdtemp(prefix=f"twelve-ideas-{os.getpid()}-", dir=parent))
             try:
                 with open(group / limit, "r+") as file:  # not "w": only the kernel makes this file
-                    file.write(str(int(MEMORY_GB * 1e9)))
+                    file.write(str(int(gigabytes * 1e9)))
             except OSError:
                 group.rmdir()
                 raise
@@ -294,15 +343,18 @@ class Fault:
 @dataclass(frozen=True)
 class Place:
     """A place. `start`: how lessons are started there. `faults`: what must come to light there. `explorers`: whether
-    those of each lesson are moved as well. `keeps`: whether what is installed must stay as it is. `parts`: the places
-    whose conditions it combines. `more`: other things that must be so there, each a name and a function that raises
-    PlaceError where it is not, and may return a remark.
+    those of each lesson are moved as well. `again`: whether all cells are then run a second time, from the last to the
+    first. `silent`: whether no cell may print a warning. `keeps`: whether what is installed must stay as it is.
+    `parts`: the places whose conditions it combines. `more`: other things that must be so there, each a name and a
+    function that raises PlaceError where it is not, and may return a remark.
     """
 
     about: str
     start: Callable[[Workshop], Start] | None
     faults: tuple[Fault, ...] = ()
     explorers: bool = False
+    again: bool = False
+    silent: bool = False
     keeps: bool = False
     parts: tuple[str, ...] = ()
     more: tuple[tuple[str, Callable[[Workshop], str | None]], ...] = ()
@@ -314,6 +366,10 @@ def run_in(place: Place, shop: Workshop, path: Path, more_env: dict | None = Non
     env = start.env | (more_env or {})
     copy = shop.new("lesson") / path.name
     nb = lessons.read(path)
+    if place.again:
+        code = [cell for cell in nb.cells if cell.cell_type == "code"]
+        nb.cells.append(v4.new_code_cell(READER, id="reader"))
+        nb.cells += [v4.new_code_cell(cell.source, id=f"{cell.id}-again") for cell in reversed(code)]
     if place.explorers:
         nb.cells.append(v4.new_code_cell(SWEEP, id="sweep"))
     lessons.write(nb, copy)
@@ -330,8 +386,12 @@ def run_in(place: Place, shop: Workshop, path: Path, more_env: dict | None = Non
     )
     if place.keeps and before != (after := packages(start)):
         raise PlaceError(f"what is installed has changed: {', '.join(sorted(set(before) ^ set(after)))}")
+    for cell in result.notebook.cells if place.silent else ():
+        for out in cell.get("outputs", []):
+            if out.get("name") == "stderr":
+                raise PlaceError(f"cell `{cell.id}` prints a warning: {out.text}")
     shown = [str(out.get("data", "")) for cell in result.notebook.cells for out in cell.get("outputs", [])]
-    for says in ("This figure could not be drawn", "To mend: "):
+    for says in ("This figure could not be drawn", "To fix: "):
         for found in (text.partition(says)[2][:200] for text in shown if says in text):
             # Without a home, progress is not kept, and lesson 0 says so.
             if not (found.startswith("progress.") and env.get("TWELVE_IDEAS_PROGRESS", "") is None):
@@ -374,7 +434,7 @@ def planted(place: Place, shop: Workshop, fault: Fault) -> str:
     try:
         run_in(place, shop, small_lesson(shop, fault.code))
     except LessonError as error:
-        if error.cell != "planted":
+        if error.cell not in ("planted", "planted-again"):
             raise PlaceError(f"it failed elsewhere: {error}\n{error.trace}") from error
         said = str(error)
     except PlaceError as error:
@@ -581,6 +641,35 @@ def make_run(shop: Workshop) -> str:
     return "seen: no such lesson, a failing one, a hanging one"
 
 
+# Spoiled
+
+
+USETEX = "import matplotlib\nassert not matplotlib.rcParams['text.usetex'], 'no LaTeX'"
+
+
+def pass_is_remembered(shop: Workshop) -> None:
+    """Raises PlaceError where a pass is lost, in a file that is named as a folder, or comes with more than its tick."""
+    place = Place("", spoiled, silent=True)
+    code = "from helpers.lesson import check, passed_exercises\nwith check('0.1'):\n    assert True\npassed_exercises()"
+    outputs = run_in(place, shop, small_lesson(shop, code)).notebook.cells[1].outputs
+    said, kept = outputs[0].text, outputs[-1].get("data", {}).get("text/plain", "")
+    if said != "✓ Exercise 0.1: passed\n" or "'0.1'" not in kept:
+        raise PlaceError(f"the check says {said!r}, and remembered is {kept}")
+
+
+def limit_is_seen(shop: Workshop) -> str:
+    """Raises PlaceError where the check of the installation passes over a limit of memory of the kernel's own."""
+    group = memory_group(1)
+    if not group:
+        return "not tried: no control group can be made here"
+    code = "from helpers.installation import check_memory\nprint(check_memory()[0].found)"
+    command = ("sh", "-c", 'echo $$ >"$0" && exec "$@"', group / PROCESSES, sys.executable, "-c", code)
+    said = call(*command, cwd=shop.checkout()).strip()
+    if said != "1.0 GB":
+        raise PlaceError(f"under a limit of 1 GB it finds {said}")
+    return f"seen: {said}"
+
+
 # All of it
 
 
@@ -648,6 +737,10 @@ def versions(name: str, *more: Callable[[Start, Workshop], Start]) -> Callable[[
 
 
 SINGLE = {name: Place(about, conditions(name), (fault,)) for name, (about, _, fault) in CONDITIONS.items()}
+SINGLE["settings"] = Place("what may spoil a lesson, as in the place spoiled, each cell once", spoiled, silent=True)
+SINGLE["again"] = Place(
+    "all cells, then all from the last to the first, as in the place spoiled", plain, again=True, silent=True
+)
 ALL_BUT_ASCII = tuple(name for name in CONDITIONS if name != "ascii")
 INSTALLS = """import pathlib, sysconfig
 folder = pathlib.Path(sysconfig.get_path("purelib"), "planted-1.0.dist-info")
@@ -713,6 +806,32 @@ PLACES = {
         (Fault("a function that NumPy 2.4 removed", "import numpy\nnumpy.in1d", "no attribute 'in1d'"),),
         explorers=True,
         more=(("an explorer's figure follows", figures_follow(versions("newest"))),),
+    ),
+    "spoiled": Place(
+        "other helpers, settings of Keras, matplotlib, pip; no locks; all cells, then all from the last to the first",
+        spoiled,
+        (
+            Fault(
+                "the helpers of somebody else", "import sys\ndel sys.path[0]\nimport helpers.lesson", "somebody else"
+            ),
+            Fault(
+                "Keras as the reader set it", "import keras\nimport helpers", "'backend': 'jax', 'floatx': 'float16'"
+            ),
+            Fault("figures as the reader set them", USETEX, "no LaTeX"),
+            Fault(
+                "a lock",
+                "import fcntl, tempfile\nfcntl.flock(tempfile.TemporaryFile(), 1)",
+                "this file system has no locks",
+            ),
+            Fault(
+                "a cell that cannot be run twice", "first = 'first' not in globals()\nassert first, 'twice'", "twice"
+            ),
+            Fault("a warning", "import warnings\nwarnings.warn('look here')", "look here"),
+        ),
+        again=True,
+        silent=True,
+        parts=("settings", "again"),
+        more=(("a pass is remembered", pass_is_remembered), ("a limit of 1 GB is seen", limit_is_seen)),
     ),
     "unattended": Place(
         "papermill, called in the folder of the checkout",

@@ -157,6 +157,7 @@ for number in range(6):
 def run(code, folder, **env):
     """Run code in a Python of its own that has this folder as its home; returns what that process printed."""
     env = os.environ | {"HOME": str(folder), "USERPROFILE": str(folder), "PYTHONPATH": str(ROOT)} | env
+    del env["KERAS_HOME"]  # which our own import of the helpers has set
     return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
 
 
