@@ -6,23 +6,19 @@ import numpy as np
 
 from helpers.plotting import COLORS, WIDTH, number_grid
 
-MOST = 8  # pixels that `moved` moves at most
-
 
 def moved(pictures, down, right):
-    """Pictures moved by whole pixels; what comes in at the edge is 0.
+    """Pictures moved by whole pixels, negative for up and left; what comes in at the edge is 0.
 
-    `pictures`: array (n, height, width, channels). `down`, `right`: from -8 to 8, negative for up and left.
-    Returns an array of the same shape and dtype. Raises ValueError for a longer move.
+    `pictures`: array (n, height, width, channels). Returns an array of the same shape and dtype.
     """
-    if max(abs(down), abs(right)) > MOST:
-        raise ValueError(f"moved() got a move of ({down}, {right}) pixels: at most {MOST} each way.")
     height, width = pictures.shape[1:3]
-    wide = np.pad(pictures, ((0, 0), (MOST, MOST), (MOST, MOST), (0, 0)))
-    return wide[:, MOST - down : MOST - down + height, MOST - right : MOST - right + width]
+    far = max(abs(down), abs(right))
+    wide = np.pad(pictures, ((0, 0), (far, far), (far, far), (0, 0)))
+    return wide[:, far - down : far - down + height, far - right : far - right + width]
 
 
-def receptive_field(model, layer):
+def seen_pixels(model, layer):
     """Which pixels reach the middle number of a layer's maps: a boolean array (height, width).
 
     Found by poking: each pixel of a noisy picture is changed in turn. `model`: a Keras model of one grey picture, its
@@ -32,15 +28,9 @@ def receptive_field(model, layer):
     noise = np.random.default_rng(0).integers(60, 190, (1, height, width, 1)).astype("uint8")
     poke = np.eye(height * width, dtype=bool).reshape(-1, height, width, 1)
     poked = np.where(poke, 255 * (noise < 128), noise).astype("uint8")
-    inner = keras.Model(model.inputs[0], layer.output)
-    maps = np.asarray(inner(np.concatenate([noise, poked])))
+    maps = np.asarray(keras.Model(model.inputs[0], layer.output)(np.concatenate([noise, poked])))
     middle = maps[:, maps.shape[1] // 2, maps.shape[2] // 2]
     return np.any(np.abs(middle[1:] - middle[0]) > 1e-6, axis=1).reshape(height, width)
-
-
-def field_width(field):
-    """The width in pixels of the square that a receptive field covers. `field`: boolean array (height, width)."""
-    return int(np.ptp(np.flatnonzero(field.any(axis=1))) + 1)
 
 
 def ink_boxes(pictures):
@@ -133,18 +123,19 @@ def draw_moved(picture, pixels, curves, told):
     """A moved digit beside the accuracy curves, a line at the current move: returns the figure.
 
     `picture`: array (height, width). `pixels`: how far it was moved. `curves`: dict from a name to one accuracy for
-    each move of 0, 1, … pixels. `told`: the title over the picture.
+    each move of 0, 1, … pixels. `told`: the title.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3), width_ratios=[2, 3], layout="none")
-    fig.subplots_adjust(0.01, 0.16, 0.98, 0.9, 0.2)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.2), width_ratios=[2, 3], layout="none")
+    fig.subplots_adjust(0.01, 0.15, 0.98, 0.89, 0.2)
+    fig.suptitle(told, x=0.01, ha="left", fontsize=11)
     left.imshow(picture)
-    left.set(xticks=[], yticks=[], title=told)
+    left.set(xticks=[], yticks=[])
     left.spines[:].set_visible(True)
     for (name, curve), style in zip(curves.items(), ("s--", "o-", "^:", "D-."), strict=False):
         right.plot(range(len(curve)), curve, style, label=f"{name}: {curve[pixels]:.1%}")
     right.axvline(pixels, color="gray", linewidth=1)
     right.set(xlabel="all test digits moved by (pixels)", ylabel="accuracy", ylim=(0, 1.02))
-    right.legend(loc="lower left", title=f"moved by {pixels}")
+    right.legend(loc="lower left", title=f"moved by {pixels}", fontsize=9)
     return fig
 
 
