@@ -214,7 +214,7 @@ def measured(name, value, between, *, unit="", reduced=None, chance=True):
     run = os.environ.get("TWELVE_IDEAS_RUN")
     low, high = reduced if run == "reduced" and reduced is not None else between
     line = f"▪ {name}: {_amount(value, unit)}"
-    range_ = f"{_amount(low, unit)} to {_amount(high, unit)}"
+    range_ = f"{_amount(low, unit).removesuffix(unit).strip()} to {_amount(high, unit)}"
     if low <= value <= high:
         print(line + (f" (over five seeds {range_})" if chance and run != "reduced" else ""))
         return

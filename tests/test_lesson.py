@@ -257,9 +257,9 @@ def test_a_number_inside_its_range_is_printed_in_its_unit(capsys):
     measured("a count", 12345, (12345, 12345), chance=False)
     measured("a ratio", 3.2e-7, (1e-7, 1e-6))
     assert capsys.readouterr().out.splitlines() == [
-        "▪ accuracy: 97.91 % (over five seeds 97 % to 98 %)",
-        "▪ gain: 1.23 percentage points (over five seeds 1 percentage points to 2 percentage points)",
-        "▪ error: 3.142 °C (over five seeds 3 °C to 4 °C)",
+        "▪ accuracy: 97.91 % (over five seeds 97 to 98 %)",
+        "▪ gain: 1.23 percentage points (over five seeds 1 to 2 percentage points)",
+        "▪ error: 3.142 °C (over five seeds 3 to 4 °C)",
         "▪ a count: 12,345",
         "▪ a ratio: 3.2e-07 (over five seeds 1e-07 to 1e-06)",
     ]
@@ -267,7 +267,7 @@ def test_a_number_inside_its_range_is_printed_in_its_unit(capsys):
 
 def test_a_number_outside_is_explained_to_a_reader_and_fails_unattended(capsys, monkeypatch):
     measured("accuracy", 0.5, (0.97, 0.98), unit="%", reduced=(0.4, 1))
-    assert "▪ accuracy: 50 %  ⚠ OUTSIDE 97 % to 98 %, which the text speaks of" in capsys.readouterr().out
+    assert "▪ accuracy: 50 %  ⚠ OUTSIDE 97 to 98 %, which the text speaks of" in capsys.readouterr().out
     monkeypatch.setenv("TWELVE_IDEAS_RUN", "full")
     with pytest.raises(AssertionError, match=r"accuracy: 0.5, outside 0.97 to 0.98, in a full run"):
         measured("accuracy", 0.5, (0.97, 0.98), reduced=(0.4, 1))

@@ -118,7 +118,7 @@ PLANTED = [
     ("parameters", edit("parameters", "SEED", "START"), "must be SEED"),
     ("parameters", edit("seed", "SEED", "0"), "must seed the random numbers"),
     ("size", add(80, md, "Word."), "cells: 40 to 120"),
-    ("size", say("word " * 4_000), "words of prose"),
+    ("size", say("word " * 6_000), "words of prose"),
     ("size", drop("about-exact-1", "about-exact-2", "exercise-1", "exercise-2", "exercise-3"), "words of prose"),
     ("size", add(30, py, "x = 1"), "at least as many"),
     ("open_code", code("x = 1\n" * 15, "exact-1"), "15 lines of open code"),
