@@ -35,10 +35,16 @@ NOTEBOOKS = ROOT / "notebooks"
 # What a full run may cost on two cores; `make run` fails a lesson that breaks one of these.
 MAX_LESSON_SECONDS = 240
 MAX_CELL_SECONDS = 40
+MAX_TRAINING_SECONDS = 75  # for the slowest cell, where it trains and shows its progress
 MAX_MEMORY_GB = 1.5
 
 # The one kernel that a stored notebook names.
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+def cell_limit(source: str) -> int:
+    """Seconds that the slowest cell of a lesson may take, by its code."""
+    return MAX_TRAINING_SECONDS if re.search(r"\b(train|fit)\(", source) else MAX_CELL_SECONDS
 
 
 class LessonError(RuntimeError):

@@ -645,9 +645,10 @@ def budget(nb, path, lesson):
     if cost is None:
         yield "cost", "tests/costs.json does not know this lesson: run `make run`"
         return
+    slowest = by_id(nb).get(cost["worst_cell"], {"source": ""})["source"]
     for key, limit in (
         ("run_seconds", lessons.MAX_LESSON_SECONDS),
-        ("worst_cell_seconds", lessons.MAX_CELL_SECONDS),
+        ("worst_cell_seconds", lessons.cell_limit(slowest)),
         ("peak_memory_gb", lessons.MAX_MEMORY_GB),
     ):
         if cost[key] > limit:

@@ -175,8 +175,9 @@ def over_budget(result: Result) -> list[str]:
     broken = []
     if result.seconds > lessons.MAX_LESSON_SECONDS:
         broken.append(f"took {result.seconds:.0f} s, the budget is {lessons.MAX_LESSON_SECONDS} s")
-    if cell_seconds > lessons.MAX_CELL_SECONDS:
-        broken.append(f"cell `{cell}` took {cell_seconds:.0f} s, the budget is {lessons.MAX_CELL_SECONDS} s")
+    source = next((one.source for one in result.notebook.cells if one.get("id") == cell), "")
+    if cell_seconds > (limit := lessons.cell_limit(source)):
+        broken.append(f"cell `{cell}` took {cell_seconds:.0f} s, the budget is {limit} s")
     if result.peak_memory_gb > lessons.MAX_MEMORY_GB:
         broken.append(f"held {result.peak_memory_gb:.2f} GB of memory, the budget is {lessons.MAX_MEMORY_GB} GB")
     return broken

@@ -242,6 +242,10 @@ def test_planted_seeds_are_found(clean, path, tables):
 def test_planted_costs_are_found(clean, path, tables):
     tables["costs.json"][path.stem]["worst_cell_seconds"] = 41
     assert "worst_cell_seconds is 41, at most 40" in rules.budget(clean, path)[0]
+    by_id(clean)["mean"].source = "model.fit(x, y)"
+    assert rules.budget(clean, path) == []
+    tables["costs.json"][path.stem]["worst_cell_seconds"] = 76
+    assert "worst_cell_seconds is 76, at most 75" in rules.budget(clean, path)[0]
     tables["costs.json"].clear()
     assert "run `make run`" in rules.budget(clean, path)[0]
 
