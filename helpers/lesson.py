@@ -35,7 +35,7 @@ LESSONS = (
         4,
     ),
     Lesson(2, "02_tensors.ipynb", "Tensors are the foundation", 7),
-    Lesson(3, "03_gradient_descent.ipynb", "Networks learn by gradient descent", 6),
+    Lesson(3, "03_gradient_descent.ipynb", "Networks learn by gradient descent", 7),
     Lesson(4, "04_keras.ipynb", "Keras makes development simple", 4),
     Lesson(5, "05_overfitting.ipynb", "Overfitting must be watched and reduced", 5),
     Lesson(6, "06_convolutional_networks.ipynb", "Convolutional networks for vision", 5),
@@ -216,7 +216,7 @@ def measured(name, value, between, *, unit="", reduced=None, chance=True):
     line = f"▪ {name}: {_amount(value, unit)}"
     range_ = f"{_amount(low, unit).removesuffix(unit).strip()} to {_amount(high, unit)}"
     if low <= value <= high:
-        print(line + (f" (over five seeds {range_})" if chance and run != "reduced" else ""))
+        print(line + (f" (five seeds lay within {range_})" if chance and run != "reduced" else ""))
         return
     if run in ("full", "reduced"):
         raise AssertionError(f"{line}, outside {range_}, in a {run} run")

@@ -238,40 +238,6 @@ def _meets(x, y, width, others):
     return any(abs(x - u) < (width + w) / 2 and abs(y - v) < 20 for u, v, w in others)
 
 
-def decision_regions(predict, points, labels, ax, *, steps=120):
-    """The plane coloured by what `predict` answers there, with the labelled points on top, on `ax`.
-
-    `predict`: function from a float array (m, 2) to integer labels (m,). `points`: (n, 2). `labels`: (n,).
-    """
-    low, high = points.min(axis=0), points.max(axis=0)
-    margin = 0.1 * (high - low)
-    x, y = (np.linspace(low[i] - margin[i], high[i] + margin[i], steps) for i in (0, 1))
-    grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    regions = np.asarray(predict(grid)).reshape(steps, steps)
-    ax.imshow(
-        regions,
-        extent=(x[0], x[-1], y[0], y[-1]),
-        origin="lower",
-        aspect="auto",
-        cmap=TEN,
-        vmin=0,
-        vmax=9,
-        alpha=0.25,
-    )
-    for label, marker in zip(np.unique(labels), itertools.cycle("o^sDv"), strict=False):
-        own = points[labels == label]
-        ax.scatter(
-            own[:, 0],
-            own[:, 1],
-            s=14,
-            marker=marker,
-            color=TEN(int(label)),
-            label=str(label),
-        )
-    ax.grid(False)
-    ax.legend(title="class")
-
-
 def landscape(x, y, loss, ax, *, path=None, log=False, labels=("w", "b"), bar=True):
     """A loss over two weights, as filled contours, with the path of a descent, on `ax`.
 

@@ -334,7 +334,7 @@ def run_lesson(
 
 _MEASURED = re.compile(
     r"^▪ (?P<name>.+): (?P<value>[-\d.,e+naif]+)(?P<unit> [^(⚠\n]*?)?"
-    r"(?: \(over five seeds (?P<low>[-\d.,e+]+).* to (?P<high>[-\d.,e+]+).*\)|  ⚠ OUTSIDE.*)?$",
+    r"(?: \(five seeds lay within (?P<low>[-\d.,e+]+).* to (?P<high>[-\d.,e+]+).*\)|  ⚠ OUTSIDE.*)?$",
     re.MULTILINE,
 )
 

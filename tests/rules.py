@@ -22,9 +22,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from helpers.lesson import LESSONS
 
 RULES = []
-WIDE = (5, 8, 10)
-# Lessons whose code is not yet divided into idea and machinery: the rules marked `divided` wait for them.
-UNDIVIDED = {lessons.NOTEBOOKS / name for name in ("01_features_are_learned.ipynb", "05_overfitting.ipynb")}
+WIDE = (3, 5, 8, 10)
 # Lines of open code that a lesson may have, the reader's own attempts and the parameters left out.
 OPEN_LINES = {8: 200, 10: 220}
 # What belongs into machinery: drawing, explorers, ranges, checks.
@@ -42,15 +40,15 @@ NAMES_WITH_NUMBERS = re.compile(
 )
 
 
-def rule(function=None, *, ideas=False, divided=False):
+def rule(function=None, *, ideas=False):
     """Register a generator of (cell id, complaint) as a rule that returns complaints as text."""
     if function is None:
-        return functools.partial(rule, ideas=ideas, divided=divided)
+        return functools.partial(rule, ideas=ideas)
 
     @functools.wraps(function)
     def checked(nb, path):
         number = int(Path(path).stem[:2])
-        if (ideas and number == 0) or (divided and Path(path) in UNDIVIDED):
+        if ideas and number == 0:
             return []
         return [f"{Path(path).name} · `{cell}`: {text}" for cell, text in function(nb, path, LESSONS[number])]
 
@@ -228,7 +226,7 @@ def size(nb, path, lesson):
         yield "notebook", f"{len(ideas)} open code cells but only {told} of prose: at least as many"
 
 
-@rule(divided=True)
+@rule
 def open_code(nb, path, lesson):
     """Open code is the lesson: short cells, short lines, nothing that draws, checks or compares with a range."""
     total = 0
@@ -250,7 +248,7 @@ def open_code(nb, path, lesson):
         yield "notebook", f"{total} lines of open code, at most {most}: take something out, or fold what is machinery"
 
 
-@rule(divided=True)
+@rule
 def machinery(nb, path, lesson):
     """Machinery is folded wherever folding exists, and its first line says what it does."""
     for cell in cells(nb, "code"):
@@ -268,7 +266,7 @@ def machinery(nb, path, lesson):
             yield cell.id, f"{len(lines(cell))} lines of machinery, at most 40: move what two lessons need to helpers/"
 
 
-@rule(ideas=True, divided=True)
+@rule(ideas=True)
 def parts(nb, path, lesson):
     """Two parts or more, numbered, each closed by an exercise."""
     found, exercise_seen = [], True
@@ -394,7 +392,7 @@ def counts(nb, path, lesson):
         yield "notebook", "no outputs are stored: run `make run`"
 
 
-@rule(divided=True)
+@rule
 def outputs_clean(nb, path, lesson):
     """No errors, warnings, raw images, machine paths or addresses in memory in the outputs."""
     for cell in cells(nb, "code"):
@@ -613,7 +611,7 @@ def _rounded(value):
     return float(f"{abs(value):.10g}")
 
 
-@rule(ideas=True, divided=True)
+@rule(ideas=True)
 def seeds(nb, path, lesson):
     """Each measured number was seen over five seeds, always inside the range that the lesson prints.
 

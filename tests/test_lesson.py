@@ -257,11 +257,11 @@ def test_a_number_inside_its_range_is_printed_in_its_unit(capsys):
     measured("a count", 12345, (12345, 12345), chance=False)
     measured("a ratio", 3.2e-7, (1e-7, 1e-6))
     assert capsys.readouterr().out.splitlines() == [
-        "▪ accuracy: 97.91 % (over five seeds 97 to 98 %)",
-        "▪ gain: 1.23 percentage points (over five seeds 1 to 2 percentage points)",
-        "▪ error: 3.142 °C (over five seeds 3 to 4 °C)",
+        "▪ accuracy: 97.91 % (five seeds lay within 97 to 98 %)",
+        "▪ gain: 1.23 percentage points (five seeds lay within 1 to 2 percentage points)",
+        "▪ error: 3.142 °C (five seeds lay within 3 to 4 °C)",
         "▪ a count: 12,345",
-        "▪ a ratio: 3.2e-07 (over five seeds 1e-07 to 1e-06)",
+        "▪ a ratio: 3.2e-07 (five seeds lay within 1e-07 to 1e-06)",
     ]
 
 

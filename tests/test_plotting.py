@@ -270,19 +270,6 @@ def test_names_of_classes_do_not_cover_one_another():
     plt.close(fig)
 
 
-def test_decision_regions_ask_for_every_point_of_the_plane():
-    asked = []
-
-    def predict(points):
-        asked.append(points)
-        return points[:, 0] > 0
-
-    fig, ax = plt.subplots()
-    plotting.decision_regions(predict, np.array([[-1.0, 0], [1, 1]]), np.array([0, 1]), ax, steps=10)
-    assert asked[0].shape == (100, 2) and ax.images[0].get_array().mean() == 0.5
-    plt.close(fig)
-
-
 def test_a_landscape_shows_the_path_from_start_to_end():
     w = np.linspace(-1, 1, 5)
     loss = w[None] ** 2 + w[:, None] ** 2 + 0.1
@@ -355,9 +342,6 @@ WRITTEN = {
         lambda ax: plotting.number_grid(np.linspace(0, 1, 49).reshape(7, 7), ax, cmap="cividis")
     ),
     "classes": on_one_axes(lambda ax: plotting.scatter_classes(POINTS + CLASSES[:, None], CLASSES, ax)),
-    "regions": on_one_axes(
-        lambda ax: plotting.decision_regions(lambda points: (points[:, 0] > 0) * 7, POINTS, CLASSES % 2 * 7, ax)
-    ),
     "landscape": on_one_axes(lambda ax: plotting.landscape(W, W, BOWL, ax, path=[(1, 1), (0, 0)], log=True)),
     "landscape, upside down": on_one_axes(lambda ax: plotting.landscape(W, W, -BOWL, ax, path=[(1, 1), (0, 0)])),
     "image grid": lambda: plotting.image_grid(RANDOM.random((20, 8, 8)), titles=range(20), title="Twenty"),

@@ -372,7 +372,7 @@ def test_the_readme_must_have_its_markers(course):
 
 # --- make seeds -------------------------------------------------------------------------------------------------------
 
-MEASURES = 'print(f"▪ half the seed: {SEED / 2} (over five seeds 0 to 0.6)")'
+MEASURES = 'print(f"▪ half the seed: {SEED / 2} (five seeds lay within 0 to 0.6)")'
 
 
 def test_seeds_collects_what_a_lesson_measures_without_holding_it_to_its_range(course, capsys):
