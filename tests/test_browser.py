@@ -218,8 +218,7 @@ class Notebook:
         self.wait()
 
     def save(self):
-        self.page.keyboard.press("ControlOrMeta+s")
-        self.page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
+        self.page.evaluate("() => jupyterapp.shell.currentWidget.context.save()")  # waits until it is saved
 
     def move_explorer(self):
         """Move one explorer's slider by the keyboard and wait until its picture, the only one, is another."""
