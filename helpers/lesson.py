@@ -39,7 +39,7 @@ LESSONS = (
     Lesson(4, "04_keras.ipynb", "Keras makes development simple", 4),
     Lesson(5, "05_overfitting.ipynb", "Overfitting must be watched and reduced", 5),
     Lesson(6, "06_convolutional_networks.ipynb", "Convolutional networks for vision", 5),
-    Lesson(7, None, "Pretrained networks transfer"),
+    Lesson(7, "07_pretrained_networks.ipynb", "Pretrained networks transfer", 5),
     Lesson(8, None, "Recurrent networks for sequences"),
     Lesson(9, None, "Text vectorisation"),
     Lesson(10, None, "Generative models create"),

@@ -97,3 +97,14 @@ def square(picture, size=224):
     top, left = (height - side) // 2, (width - side) // 2
     middle = Image.fromarray(picture[top : top + side, left : left + side]).convert("RGB")
     return np.asarray(middle.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def between(model, start, end):
+    """A model of its own: the layers of `model` behind the layer named `start`, up to the one named `end`.
+
+    Its weights begin as copies, so that training it leaves `model` as it is.
+    """
+    part = keras.Model(model.get_layer(start).output, model.get_layer(end).output)
+    copy = keras.models.clone_model(part)
+    copy.set_weights(part.get_weights())
+    return copy

@@ -689,3 +689,11 @@ def test_street_film():
     found = [film.get(key) for key in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)]
     assert found == [250, 272, 640] and film.get(cv2.CAP_PROP_FPS) == 25
     assert data.street_film() == data.street_film(), "unpacked once"
+
+
+def test_without_opencv_the_film_is_one_sentence(monkeypatch):
+    data.street_film.cache_clear()
+    monkeypatch.setattr(data, "find_spec", lambda name: None)
+    with pytest.raises(data.DataError, match="Install opencv-python-headless") as caught:
+        data.street_film()
+    assert len(caught.value._render_traceback_()) == 1
