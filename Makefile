@@ -42,7 +42,7 @@ seeds: $(INSTALLED) data ## run one lesson over several seeds and store what it 
 bench: $(INSTALLED) data ## race lesson 6's convnet against the book's: accuracy and time, seven minutes
 	@$(PY) tests/bench.py
 
-solar: $(INSTALLED) data ## measure lesson 7's table of solar cells anew, a quarter of an hour or more
+solar: $(INSTALLED) data ## measure lesson 7's table of solar cells anew, ten minutes or more
 	@$(PY) tests/solar.py
 
 data: $(INSTALLED) ## fetch the data that is not here yet
