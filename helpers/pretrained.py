@@ -102,9 +102,11 @@ def square(picture, size=224):
 def between(model, start, end):
     """A model of its own: the layers of `model` behind the layer named `start`, up to the one named `end`.
 
-    Its weights begin as copies, so that training it leaves `model` as it is.
+    Its weights begin as copies, so that training it leaves `model` as it is. They are free to learn, whether those of
+    `model` are or not.
     """
     part = keras.Model(model.get_layer(start).output, model.get_layer(end).output)
     copy = keras.models.clone_model(part)
     copy.set_weights(part.get_weights())
+    copy.trainable = True
     return copy
