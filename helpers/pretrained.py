@@ -108,5 +108,6 @@ def between(model, start, end):
     part = keras.Model(model.get_layer(start).output, model.get_layer(end).output)
     copy = keras.models.clone_model(part)
     copy.set_weights(part.get_weights())
-    copy.trainable = True
+    for layer in copy.layers:
+        layer.trainable = True
     return copy
