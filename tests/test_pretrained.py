@@ -84,7 +84,7 @@ def test_between_is_a_free_copy_of_the_layers_in_between(network):
     part = pretrained.between(trunk, "block12_out", "block14_out")
     pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")
     ends = [trunk.get_layer(name).output for name in ("block12_out", "block14_out")]
-    inside = keras.Model(trunk.inputs[0], ends)
+    inside = keras.Model(trunk.input, ends)
     start, end = inside(pictures)
     assert np.allclose(part(start, training=False), end, atol=1e-5)
     assert len(part.trainable_weights) == 18, "two blocks of three convolutions, each with a scale and a shift"
@@ -96,7 +96,7 @@ def test_between_is_a_free_copy_of_the_layers_in_between(network):
 
 def test_in_batches_is_what_predict_gives():
     model = pretrained.efficientnet(32)
-    both = keras.Model(model.inputs, [model.get_layer("pool").output, model.output])
+    both = keras.Model(model.input, [model.get_layer("pool").output, model.output])
     pictures = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), dtype="uint8")
     ours = pretrained.in_batches(both, pictures, 3)
     for one, other in zip(ours, both.predict(pictures, verbose=0), strict=True):
