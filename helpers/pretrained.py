@@ -1,6 +1,6 @@
 """EfficientNet-Lite0, trained on ImageNet, as an ordinary Keras model, and what prepares a photograph for it.
 
-It is built here; its weights come from `helpers.data`, so that neither a login nor a download site is needed.
+It is built here; `helpers.data` brings its weights, so that neither a login nor a download site is needed.
 """
 
 import ctypes
@@ -20,15 +20,10 @@ if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):  # glibc h
     ctypes.CDLL(None).mallopt(-8, 2)
 
 # The seven stages: how many blocks, window, stride of the first, how many times wider inside, filters at the end.
-STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
+# fmt: off
+STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112),
+          (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+# fmt: on
 
 
 def efficientnet(size=224, top=True):
@@ -38,13 +33,11 @@ def efficientnet(size=224, top=True):
     its last two layers stand on it, a pooling and a dense layer that gives 1,000 scores (before softmax), in the order
     of `data.load_imagenet_names()`. Without them it gives 1,280 maps.
 
-    The layers "block0_out" … "block15_out" are the ends of its blocks: keras.Model(model.inputs, those outputs) looks
+    The layers "block0_out" … "block15_out" are the ends of its blocks: keras.Model(model.input, those outputs) looks
     inside. Raises ValueError for a size under 32, DataError where the weights cannot be had.
     """
     if size < 32:
-        raise ValueError(
-            f"efficientnet(size={size}) is too small: its maps shrink 32 times, so 32 pixels are the least."
-        )
+        raise ValueError(f"efficientnet(size={size}): its maps shrink 32 times, so 32 pixels are the least.")
     inputs = keras.Input((size, size, 3))
     x = layers.Rescaling(1 / 128, offset=-127 / 128)(inputs)
     x = _step(x, "stem", layers.Conv2D(32, 3, strides=2, padding="same", use_bias=False, name="stem_conv"))
