@@ -85,16 +85,6 @@ def _in_keras_order(weights):
     ]
 
 
-def in_batches(model, pictures, batch=16):
-    """What a model gives for many pictures, a few at a time: a list of arrays, one for each of its outputs.
-
-    Unlike `predict` it makes no graph, which would keep memory for good.
-    """
-    starts = range(0, len(pictures), batch)
-    found = [keras.tree.flatten(model(pictures[start : start + batch], training=False)) for start in starts]
-    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
-
-
 def square(picture, size=224):
     """The largest square in the middle of a picture, made `size` pixels wide: uint8 array (size, size, 3).
 

@@ -92,13 +92,3 @@ def test_between_is_a_free_copy_of_the_layers_in_between(network):
     assert np.allclose(inside(pictures)[1], end), "the trunk stays as it is"
     with pytest.raises(ValueError, match="No such layer"):
         pretrained.between(trunk, "block12_out", "no_such_layer")
-
-
-def test_in_batches_is_what_predict_gives():
-    model = pretrained.efficientnet(32)
-    both = keras.Model(model.input, [model.get_layer("pool").output, model.output])
-    pictures = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), dtype="uint8")
-    ours = pretrained.in_batches(both, pictures, 3)
-    for one, other in zip(ours, both.predict(pictures, verbose=0), strict=True):
-        assert one.shape == other.shape and np.allclose(one, other, atol=1e-4)
-    assert len(pretrained.in_batches(model, pictures)) == 1
