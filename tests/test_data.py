@@ -542,7 +542,7 @@ def test_every_data_set_has_a_pin_and_every_pin_a_data_set():
         assert f"-{version}" in one.file and len(digest) == 64 and one.licence and one.size > 0
 
 
-@pytest.mark.parametrize("name", ["mnist", "weather", "reviews"])
+@pytest.mark.parametrize("name", ["mnist", "weather", "reviews", "prices"])
 def test_true_container(name):
     path = data.fetch(name)
     assert path.stat().st_size == data.DATA_SETS[name].size
@@ -616,6 +616,21 @@ def test_movie_reviews():
     likes = [np.mean(labels[["awful" in text for text in texts]]) for texts, labels in parts]
     assert max(likes) < 0.2, "labels stay with their texts"
     assert parts[0][0] == data.load_movie_reviews()[0][0], "the same split each time"
+
+
+@pytest.mark.parametrize("share", ["AAPL", "IBM", "MSFT"])
+def test_prices(share):
+    prices = data.load_prices(share)
+    assert prices.shape == (3270,) and prices.dtype == np.float64 and prices.notna().all() and prices.min() > 0
+    assert prices.index.is_monotonic_increasing and prices.index.is_unique
+    assert (str(prices.index[0].date()), str(prices.index[-1].date())) == ("2000-03-01", "2013-03-01")
+    changes = prices.pct_change().abs()
+    assert 0.008 < changes.mean() < 0.03 and changes.nlargest(2).iloc[1] < 0.2, "no jump where a share was split"
+
+
+def test_prices_want_a_share_that_exists():
+    with pytest.raises(ValueError, match="no share 'ACME'. Choose 'AAPL', 'IBM' or 'MSFT'"):
+        data.load_prices("ACME")
 
 
 def test_photographs():
