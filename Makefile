@@ -39,7 +39,7 @@ seeds: $(INSTALLED) data ## run one lesson over several seeds and store what it 
 	@$(if $(NB),,echo "Which lesson? For example: make seeds NB=03 SEEDS=5" >&2; exit 2;) \
 	$(PY) tests/run.py seeds $(NB) --seeds $(SEEDS)
 
-bench: $(INSTALLED) data ## race lesson 6's convnet against the book's: accuracy and time, seven minutes
+bench: $(INSTALLED) data ## race lessons 6 and 8 against the book's recipes: accuracy and time, half an hour
 	@$(PY) tests/bench.py
 
 data: $(INSTALLED) ## fetch the data that is not here yet
