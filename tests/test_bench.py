@@ -40,7 +40,8 @@ def test_the_bar():
     assert len(bench.missed(with_numbers(accuracy=0.5, processor=500.0), "digits")) == 2
     (slow,) = bench.missed(with_numbers(accuracy=0.886), "reviews")
     assert "reviews: " in slow and "at most 0.20 is wanted" in slow
-    (wrong,) = bench.missed(with_numbers(accuracy=0.884, processor=20.0)[:3] + [Run("lesson", 0.884, 9.0, 9.0)], "reviews")
+    slow = [run._replace(accuracy=0.884, wall=9.0, processor=9.0) for run in LESSON]
+    (wrong,) = bench.missed(BOOK + slow, "reviews")
     assert "at least 88.5% is wanted" in wrong
 
 
@@ -73,7 +74,9 @@ def test_a_failed_training_is_said(monkeypatch, capsys):
     assert "no data" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", (["--runs", "0"], ["--samples", "15001"], ["--samples", "0"], ["--epochs", "0"], ["--one", "none"]))
+@pytest.mark.parametrize(
+    "wrong", (["--runs", "0"], ["--samples", "15001"], ["--samples", "0"], ["--epochs", "0"], ["--one", "none"])
+)
 def test_wrong_calls(wrong, capsys, monkeypatch):
     monkeypatch.setattr(bench, "in_a_process", lambda *_: pytest.fail("a training was started"))
     with pytest.raises(SystemExit, match="2"):

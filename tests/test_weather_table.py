@@ -1,4 +1,4 @@
-"""The table that lesson 8 reads: all networks, three seeds each, from a recipe that is still the lesson's. No TensorFlow."""
+"""The table that lesson 8 reads: all networks, three seeds each, by the lesson's own recipe. No TensorFlow."""
 
 import csv
 
