@@ -41,7 +41,7 @@ LESSONS = (
     Lesson(6, "06_convolutional_networks.ipynb", "Convolutional networks for vision", 5),
     Lesson(7, None, "Pretrained networks transfer"),
     Lesson(8, None, "Recurrent networks for sequences"),
-    Lesson(9, None, "Text vectorisation"),
+    Lesson(9, "09_text.ipynb", "Text vectorisation", 4),
     Lesson(10, None, "Generative models create"),
     Lesson(11, None, "Limits: reasoning"),
     Lesson(12, None, "Keep learning"),
