@@ -280,8 +280,8 @@ def load_hafez():
     """The ghazals of Hafez (14th century), as one str: 4,191 couplets, 293,840 characters.
 
     Persian. A couplet is two half-lines, a line each, and behind it an empty line. Of the 63 different characters some
-    are vowel signs, and one is the zero-width non-joiner (U+200C), which stands inside words. The poems are sorted by
-    rhyme, as is usual.
+    are vowel signs, and one is the zero-width non-joiner (U+200C), which stands inside words, and at the end of some.
+    Some letters are stored as a letter and a sign: the text is not in the form NFC. The poems are sorted by rhyme.
 
     Source: the poems are in the public domain. Container: fatol-hafez 0.1.3, 0.2 MB.
 

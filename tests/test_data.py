@@ -18,6 +18,7 @@ import sys
 import tarfile
 import threading
 import time
+import unicodedata
 import venv
 import zipfile
 from pathlib import Path
@@ -637,6 +638,7 @@ def test_hafez():
     couplets = text.strip().split("\n\n")
     assert len(couplets) == 4_191 and all(couplet.count("\n") == 1 for couplet in couplets), "two half-lines each"
     assert text.count("\u200c") == 2_452 and "\ufeff" not in text and "\r" not in text
+    assert not unicodedata.is_normalized("NFC", text) and re.search("\u200c(?!\\w)", text), "as the docstring says"
 
 
 @pytest.mark.parametrize("share", ["AAPL", "IBM", "MSFT"])
