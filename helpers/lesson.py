@@ -40,7 +40,7 @@ LESSONS = (
     Lesson(5, "05_overfitting.ipynb", "Overfitting must be watched and reduced", 5),
     Lesson(6, "06_convolutional_networks.ipynb", "Convolutional networks for vision", 5),
     Lesson(7, "07_pretrained_networks.ipynb", "Pretrained networks transfer", 5),
-    Lesson(8, "08_recurrent_networks.ipynb", "Recurrent networks for sequences", 7),
+    Lesson(8, "08_recurrent_networks.ipynb", "Recurrent networks for sequences", 8),
     Lesson(9, "09_text.ipynb", "Text vectorisation", 4),
     Lesson(10, None, "Generative models create"),
     Lesson(11, None, "Limits: reasoning"),
