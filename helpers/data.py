@@ -366,6 +366,7 @@ def score_bicycle_hire(riders):
     return float(np.sqrt(errors[public].mean())), float(np.sqrt(errors[~public].mean()))
 
 
+@functools.cache
 def _bicycle_hire():
     """All hours of 2011, with their riders."""
     import pandas as pd

@@ -44,7 +44,7 @@ LESSONS = (
     Lesson(9, "09_text.ipynb", "Text vectorisation", 4),
     Lesson(10, None, "Generative models create"),
     Lesson(11, None, "Limits: reasoning"),
-    Lesson(12, None, "Keep learning"),
+    Lesson(12, "12_keep_learning.ipynb", "Keep learning", 6),
 )
 
 
