@@ -42,7 +42,7 @@ LESSONS = (
     Lesson(7, "07_pretrained_networks.ipynb", "Pretrained networks transfer", 5),
     Lesson(8, "08_recurrent_networks.ipynb", "Recurrent networks for sequences", 8),
     Lesson(9, "09_text.ipynb", "Text vectorisation", 4),
-    Lesson(10, None, "Generative models create"),
+    Lesson(10, "10_generative_models.ipynb", "Generative models create", 7),
     Lesson(11, None, "Limits: reasoning"),
     Lesson(12, None, "Keep learning"),
 )

@@ -105,16 +105,17 @@ def train(model, x, y, epochs, rate=0.02, batch=256, loss="sparse_categorical_cr
     """Compile and fit a Keras model with Adam, and return it.
 
     The learning rate climbs from a tenth of `rate` to `rate` in the first fifth of the steps (warm-up), then falls to 0
-    along a cosine. `x`, `y`: arrays of n examples. `epochs`: passes over them. `name`: shown with the progress; None
-    shows nothing. Accuracy is followed where the loss is a cross-entropy.
+    along a cosine. `x`, `y`: arrays of n examples; where the model has several inputs, `x` is a list of arrays.
+    `epochs`: passes over them. `loss`: one of Keras's names, or a function. `name`: shown with the progress; None shows
+    nothing. Accuracy is followed where the name of the loss is a cross-entropy.
     """
     forget_networks()
-    steps = epochs * -(-len(x) // batch)
+    steps = epochs * -(-len(y) // batch)
     warm_up = steps // 5
     schedule = keras.optimizers.schedules.CosineDecay(
         rate / 10, steps - warm_up, warmup_target=rate, warmup_steps=warm_up
     )
-    metrics = ["accuracy"] if "crossentropy" in loss else []
+    metrics = ["accuracy"] if isinstance(loss, str) and "crossentropy" in loss else []
     model.compile(adam(schedule), loss, metrics=metrics)
     prepare(model, x, y)
     model.fit(x, y, batch, epochs, verbose=0, callbacks=[progress(name)] if name else [])

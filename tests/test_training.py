@@ -47,6 +47,16 @@ def test_train_takes_other_losses_and_few_examples():
     assert model.predict(X, verbose=0).shape == (300, 1)
 
 
+def test_train_takes_a_function_as_loss_and_several_inputs():
+    one, other = keras.Input((X.shape[1],)), keras.Input((1,))
+    outputs = keras.layers.Dense(1)(keras.layers.Concatenate()([one, other]))
+    x = [X, X[:, :1]]
+    model = train(keras.Model([one, other], outputs), x, X[:, :1], 40, 0.1, 50, lambda y, p: (y - p) ** 2)
+    schedule = model.optimizer._learning_rate
+    assert np.isclose(float(schedule(6 * 40)), 0, atol=1e-6) and float(schedule(6 * 39)) > 0  # 6 batches a pass
+    assert np.mean((model.predict(x, verbose=0) - X[:, :1]) ** 2) < 0.1 * np.var(X[:, 0])
+
+
 def fitted(model, x, y, loss, metrics, prepared):
     """How often the training step was put into a graph, and the history of the training."""
     model.compile("rmsprop", loss, metrics=metrics)
