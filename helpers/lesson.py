@@ -43,7 +43,7 @@ LESSONS = (
     Lesson(8, "08_recurrent_networks.ipynb", "Recurrent networks for sequences", 8),
     Lesson(9, "09_text.ipynb", "Text vectorisation", 4),
     Lesson(10, "10_generative_models.ipynb", "Generative models create", 7),
-    Lesson(11, None, "Limits: reasoning"),
+    Lesson(11, "11_limits.ipynb", "Limits: reasoning", 5),
     Lesson(12, None, "Keep learning"),
 )
 
