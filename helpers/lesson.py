@@ -44,7 +44,7 @@ LESSONS = (
     Lesson(9, "09_text.ipynb", "Text vectorisation", 4),
     Lesson(10, "10_generative_models.ipynb", "Generative models create", 7),
     Lesson(11, "11_limits.ipynb", "Limits: reasoning", 5),
-    Lesson(12, None, "Keep learning"),
+    Lesson(12, "12_keep_learning.ipynb", "Keep learning", 6),
 )
 
 

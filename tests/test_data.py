@@ -651,6 +651,39 @@ def test_prices(share):
     assert 0.008 < changes.mean() < 0.03 and changes.nlargest(2).iloc[1] < 0.2, "no jump where a share was split"
 
 
+def test_bicycle_hire():
+    known, asked = data.load_bicycle_hire()
+    assert known.shape == (5_422, 14) and asked.shape == (3_223, 13)
+    assert set(known) - set(asked) == {"riders"} and known["riders"].between(1, 638).all()
+    assert set(known["day"]) == set(range(1, 20)) and set(asked["day"]) == set(range(20, 32))
+    for table in (known, asked):
+        assert table.notna().all(axis=None) and table["datetime"].is_monotonic_increasing
+        assert table["datetime"].is_unique and list(table.index) == list(range(len(table)))
+        assert (table["datetime"].dt.hour == table["hour"]).all() and (table["datetime"].dt.day == table["day"]).all()
+        assert (table["datetime"].dt.day_of_year == table["day_of_year"]).all()
+        assert ((table["datetime"].dt.day_of_week + 1) % 7 == table["weekday"]).all()
+        assert set(table["weather"]) <= {1, 2, 3, 4} and table["temp"].between(-10, 45).all()
+        assert (table["workday"] == (table["weekday"].between(1, 5) & (table["holiday"] == 0))).all()
+    first = known.iloc[0]
+    assert (round(first["temp"], 2), round(first["felt_temp"], 3), first["humidity"]) == (9.84, 14.395, 81)
+
+
+def test_bicycle_hire_is_scored():
+    _, asked = data.load_bicycle_hire()
+    truth = data._bicycle_hire().query("day >= 20")["riders"].to_numpy()
+    days = list(dict.fromkeys(asked["day_of_year"]))
+    first = np.isin(asked["day_of_year"], days[::2])
+    public, private = data.score_bicycle_hire(np.where(first, truth, 2 * truth + 1))
+    assert public == pytest.approx(0, abs=1e-12) and private == pytest.approx(np.log(2))
+    with pytest.raises(ValueError, match="the true numbers"):
+        data.score_bicycle_hire(truth * 1.01)
+    with pytest.raises(ValueError, match=r"3,223 numbers, one for each hour asked for, got the shape \(3223, 1\)"):
+        data.score_bicycle_hire(truth[:, None])
+    for wrong in (-1, np.nan):
+        with pytest.raises(ValueError, match="0 or more"):
+            data.score_bicycle_hire(np.where(first, truth, wrong))
+
+
 def test_prices_want_a_share_that_exists():
     with pytest.raises(ValueError, match="no share 'ACME'. Choose 'AAPL', 'IBM' or 'MSFT'"):
         data.load_prices("ACME")
