@@ -1,4 +1,4 @@
-"""`make run` and `make seeds`: run lessons in full, two at a time, and store what they gave.
+"""`make run` and `make seeds`: run lessons in full and store what they gave.
 
     python tests/run.py run [03 …]            outputs, costs and the table in the README; all lessons unless named
     python tests/run.py seeds 03 --seeds 5    the measured numbers of one lesson over several seeds
@@ -32,7 +32,7 @@ from tqdm import tqdm
 COSTS = lessons.ROOT / "tests" / "costs.json"
 SEEDS = lessons.ROOT / "tests" / "seeds.csv"
 README = lessons.ROOT / "README.md"
-AT_A_TIME = 2
+AT_ONCE = {"run": 1, "seeds": 2}  # one lesson alone, as a reader runs it, where its costs are measured
 
 
 # --- several runs side by side ----------------------------------------------------------------------------------------
@@ -50,15 +50,15 @@ class Job:
         return " ".join([self.path.stem, *(f"{name}={value}" for name, value in self.parameters.items())])
 
 
-def side_by_side(jobs: list[Job], cell_timeout: int) -> Iterator[tuple[Job, Result | Exception]]:
-    """Run jobs two at a time, with one bar over all their cells; yields each as it ends, with its result or its error.
+def side_by_side(jobs: list[Job], cell_timeout: int, at_once: int) -> Iterator[tuple[Job, Result | Exception]]:
+    """Run jobs, `at_once` at a time, with one bar over all their cells; yields each as it ends, with result or error.
 
     The work is done by the kernels, which are processes of their own: threads are enough to wait for them.
     """
     cells = sum(cell.cell_type == "code" for job in jobs for cell in lessons.read(job.path).cells)
     with (
         tqdm(total=cells, unit="cell", desc=f"{len(jobs)} to run", dynamic_ncols=True, disable=None) as bar,
-        ThreadPoolExecutor(AT_A_TIME) as pool,
+        ThreadPoolExecutor(at_once) as pool,
     ):
         running = {
             pool.submit(
@@ -127,9 +127,9 @@ def reading_minutes(nb: NotebookNode) -> dict[str, int]:
 def cost_of(result: Result, before: dict | None) -> dict:
     """The entry of one lesson in costs.json.
 
-    Two runs never take the same time, one alone is quicker than two side by side, and one machine may be twice as fast
-    as the next; to readers, the slower one's numbers are the safer promise. So what was measured before stays while
-    the new measurement is no more than 15 % above and 55 % below it.
+    Two runs never take the same time, and one machine may be twice as fast as the next; to readers, the slower one's
+    numbers are the safer promise. So what was measured before stays while the new measurement is no more than 15 %
+    above and 55 % below it.
     """
     cell, cell_seconds = result.worst_cell
     measured = {
@@ -219,7 +219,7 @@ def run(paths: list[Path], cell_timeout: int = 120, costs_file: Path = COSTS, re
     put_table(readme.read_text("utf-8"), "")  # better found out now than after the runs
     as_read = {path: path.read_bytes() for path in paths}
     wrong = []
-    for job, result in side_by_side([Job(path) for path in paths], cell_timeout):
+    for job, result in side_by_side([Job(path) for path in paths], cell_timeout, AT_ONCE["run"]):
         if isinstance(result, Exception):
             wrong.append(_failure(job, result))
             continue
@@ -262,7 +262,7 @@ def seeds(path: Path, count: int, cell_timeout: int = 120, table: Path = SEEDS) 
     """
     jobs = [Job(path, {"SEED": seed}, run=None) for seed in range(count)]
     rows, wrong = [], []
-    for job, result in side_by_side(jobs, cell_timeout):
+    for job, result in side_by_side(jobs, cell_timeout, AT_ONCE["seeds"]):
         if isinstance(result, Exception):
             wrong.append(_failure(job, result))
         else:
