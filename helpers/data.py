@@ -386,8 +386,8 @@ def _bicycle_hire():
             "workday": source["workingday"],
             "holiday": source["holiday"],
             "weather": source["weathersit"].map(weather),
-            "temp": source["temp"] * 41,  # the source divides by these
-            "felt_temp": source["atemp"] * 50,
+            "temp": source["temp"] * 47 - 8,  # the source counts from 0 to 1 what lies between -8 and 39 °C, and so on
+            "felt_temp": source["atemp"] * 66 - 16,
             "humidity": source["hum"] * 100,
             "wind": source["windspeed"] * 67,
             "riders": source["bikers"],
