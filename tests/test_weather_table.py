@@ -22,7 +22,7 @@ def test_the_table_is_whole():
 def test_the_recipe_is_the_lessons():
     assert set(weather_table.CELLS) < cells().keys()
     assert cells()["weather-all"].splitlines()[-1] == (
-        "rows = train_all(WEATHER_SEEDS) if WEATHER_SEEDS else table_made_beforehand()"
+        "scored = train_all(WEATHER_SEEDS) if WEATHER_SEEDS else table_made_beforehand()"
     )
     call = "train(model, x_train, y_train, passes(name), 0.01, 96, "
     assert call in cells()["weather-all"] and call in cells()["weather-train"]
